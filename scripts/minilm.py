@@ -3,8 +3,9 @@
     build/venv/bin/python scripts/minilm.py build/models/all-MiniLM-L6-v2
 
 The graph is written node by node from the safetensors weights (no torch): inputs input_ids, attention_mask and
-token_type_ids, int64[batch, seq]; output last_hidden_state, float32[batch, seq, 384]. Its nodes stand in the order in
-which exporters write BERT, so that ONNX Runtime's fusions know them.
+token_type_ids, int64[batch, seq]; output last_hidden_state, float32[batch, seq, 384]. Positions are one broadcast row:
+giving them the batch's shape lets ONNX Runtime fuse the residual adds into SkipLayerNormalization, which on the CPU was
+a fifth slower.
 
 Before the folder gets its name the graph must agree with a forward pass in float64 numpy that shares no code with it,
 and the embeddings with the similarities that the model's authors publish.
