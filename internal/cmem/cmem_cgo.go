@@ -1,0 +1,34 @@
+//go:build cgo
+
+package cmem
+
+/*
+#include <stdlib.h>
+#include <string.h>
+
+// calloc gives no more than 16-byte alignment; the zeroes are needed because cgo forbids
+// Go to write over what may look like a Go pointer.
+static void *penstock_cmem_alloc(size_t align, size_t n) {
+	void *p = NULL;
+	if (posix_memalign(&p, align, n) != 0) return NULL;
+	return memset(p, 0, n);
+}
+*/
+import "C"
+
+import "unsafe"
+
+// allocate: the result is owned by the caller and freed by release; nil: no memory.
+func allocate(n int) []byte {
+	p := C.penstock_cmem_alloc(Align, C.size_t(n))
+	if p == nil {
+		return nil
+	}
+	return unsafe.Slice((*byte)(p), n)
+}
+
+// release takes what allocate gave.
+func release(b []byte) { C.free(unsafe.Pointer(&b[0])) }
+
+// FromC says whether blocks come from C's allocator.
+const FromC = true
