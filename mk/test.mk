@@ -1,4 +1,11 @@
-# The tests' lanes.
+# The tests' lanes. `make test` runs them all, says how long each took, and goes on past one that fails.
+
+LANES  := lint unit race nocgo consumer
+PURE   := expr stage batcher readers writers pipeline
+RACED  := $(PURE) job preprocess/tokenize
+# Lint and consumer have lanes of their own; vet is lint's.
+GOTEST := go test -vet=off -timeout 300s
+here    = $(foreach p,$(1),$(if $(wildcard $(p)/*.go),./$(p)/...))
 
 ORACLE_DONE := build/oracle/.done
 
@@ -8,4 +15,28 @@ $(ORACLE_DONE): scripts/oracle.py $(MODEL_DONE)
 	@$(VENV) scripts/oracle.py --model $(MODEL) --out build/oracle
 	@touch $@
 
-.PHONY: oracle
+test: setup oracle ## all lanes of tests, in under 10 minutes on 2 cores
+	@scripts/lanes.sh $(LANES)
+
+lint: test-lint ## the same as test-lint
+
+test-lint: setup ## vet, staticcheck, gofmt, import rules, file length and the like
+	@go test -vet=off -count=1 -timeout 300s ./internal/lint
+
+test-unit: setup oracle ## every package's tests
+	@$(GOTEST) $$(go list ./... | grep -v -e /internal/lint$$ -e /internal/consumer$$)
+
+test-race: setup oracle ## the pure packages under the race detector
+	@$(GOTEST) -race $(call here,$(RACED))
+
+test-nocgo: setup ## the packages that must do without cgo
+	@CGO_ENABLED=0 $(GOTEST) $(call here,$(PURE))
+
+test-consumer: setup ## a foreign module that imports ours, by plain `go build`
+	@go test -vet=off -count=1 -timeout 300s ./internal/consumer
+
+soak: setup oracle ## what is too slow for make test: long tests, then each fuzz target for FUZZTIME (30s)
+	@PENSTOCK_SOAK=1 go test -vet=off -count=1 -timeout 2h ./...
+	@scripts/fuzz.sh $(or $(FUZZTIME),30s)
+
+.PHONY: oracle test lint test-lint test-unit test-race test-nocgo test-consumer soak
