@@ -55,6 +55,15 @@ def licence_files(folder, root):
         folder = folder.parent
 
 
+def from_readme(root):
+    """The licence at the end of a module's README, where it has no file for it."""
+    for path in sorted(root.glob("README*")):
+        found = re.search(r"^(The )?MIT License.*", path.read_text(errors="replace"), re.MULTILINE | re.DOTALL)
+        if found:
+            return {path.name: found.group().strip() + "\n"}
+    return {}
+
+
 def kind(text):
     flat = " ".join(text.split())
     return next((name for name, pattern in KINDS if pattern in flat), None)
@@ -62,16 +71,17 @@ def kind(text):
 
 def collect():
     """[(heading, why, [(kind, text)])] in the order of the document."""
-    modules = {}
+    modules, roots = {}, {}
     for package in linked_packages():
         module = package["Module"]
         module = module.get("Replace", module) | {"Path": module["Path"], "Version": module["Version"]}
         files = modules.setdefault((module["Path"], module["Version"]), {})
-        root = pathlib.Path(module["Dir"])
+        root = roots[module["Path"]] = pathlib.Path(module["Dir"])
         for path in licence_files(pathlib.Path(package["Dir"]), root):
             files[str(path.relative_to(root))] = path.read_text(errors="replace")
     parts = []
     for (path, version), files in sorted(modules.items()):
+        files = files or from_readme(roots[path])
         if not files:
             sys.exit(f"third_party: {path} {version} has no licence file: look into it by hand")
         parts.append((f"{path} {version}", "Linked into the binary.", [files[name] for name in sorted(files)]))
