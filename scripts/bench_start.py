@@ -2,9 +2,10 @@
 
     python3 scripts/bench_start.py --binary build/bin/penstock --out benchmarks/results/start.json [--runs 20]
 
-Each run is a process of its own (posix_spawn, so that this interpreter's size doesn't count), after two that warm the
-file cache. Seconds are wall time from spawn to exit; peak RSS is what the kernel reports of the process. A second
-contestant, /bin/true, shows what of it is the machine's own cost of starting a process. Only the standard library.
+Each run is a process of its own (posix_spawn, so that forking this interpreter doesn't count), after two that warm the
+file cache. Seconds are wall time from spawn to exit. A second contestant, /bin/true, shows what of it is the machine's
+own cost of starting a process. Peak RSS is what the kernel reports; its mark starts at this interpreter's size, so what
+it says of /bin/true is the floor below which it can't see. Only the standard library.
 """
 import argparse
 import datetime
