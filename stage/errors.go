@@ -47,6 +47,8 @@ type RowError struct {
 	Column string // empty: the whole row
 	Input  string // what stood there, cut short; for dead letters of rows that never became Arrow
 	Kind   FailureKind
+	// Attempts is how often the row was tried; 0 where that was not counted.
+	Attempts int
 	// Skippable says that a reader stands behind the bad row and can go on.
 	Skippable bool
 	Err       error

@@ -129,8 +129,9 @@ type Output struct {
 	// Record holds the rows: with the columns of Need.Adds where Need.Reads is set,
 	// else whole rows. nil: no rows, just failures or progress.
 	Record arrow.Record
-	// Parent is for each row the row of the batch that it comes from. nil: row i comes
-	// from row i, and Record has all rows of the batch.
+	// Parent is for each row the row of the batch that it comes from. Over all that a
+	// call emits it never descends. nil: row i comes from row i, and Record has all
+	// rows of the batch. In Finish there is no batch and no parent.
 	Parent []int32
 	// Through says that rows [0, Through) of the batch are finished: whatever became
 	// of them was emitted. A retry starts behind them.
