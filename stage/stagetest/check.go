@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/memory"
 
 	"github.com/penstock-data/penstock/stage"
@@ -133,6 +134,17 @@ func fillPoison(b []byte) {
 
 func newMemory() *memory.CheckedAllocator {
 	return memory.NewCheckedAllocator(poison{memory.NewGoAllocator()})
+}
+
+// intact says how rec differs from the copy that was made of it. A record whose memory
+// is gone cannot even be read.
+func intact(copied, rec arrow.Record) error {
+	err := recovered(func() error { return diffRecords(copied, rec, 0) })
+	var p panicked
+	if errors.As(err, &p) {
+		return fmt.Errorf("reading it panics (%v): its memory is gone", p.value)
+	}
+	return err
 }
 
 // probe is the Env of one scenario: it counts what is lent, and asks it back at the end.

@@ -492,7 +492,10 @@ func TestSourceFindsSwallowedFaults(t *testing.T) {
 		return src, inner.Faults
 	}
 	for words, fail := range map[string]func(r *twistedReader, err error) error{
-		"and no error came of it":    func(*twistedReader, error) error { return io.EOF },
+		"and no error came of it": func(r *twistedReader, _ error) error {
+			r.next = func(*twistedReader, context.Context, int64) (stage.Batch, error) { return stage.Batch{}, io.EOF }
+			return io.EOF
+		},
 		"does not tell its cause":    func(*twistedReader, error) error { return errors.New("broken") },
 		"panic":                      func(*twistedReader, error) error { panic("no error handling") },
 		"lost rows to skippable err": func(_ *twistedReader, err error) error { return &stage.RowError{Skippable: true, Err: err} },
