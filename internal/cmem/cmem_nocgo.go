@@ -14,3 +14,6 @@ func release([]byte) {} // the garbage collector has it
 
 // FromC says whether blocks come from C's allocator.
 const FromC = false
+
+// Trim does nothing: there is no C heap.
+func Trim() {}

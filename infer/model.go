@@ -1,0 +1,246 @@
+package infer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/penstock-data/penstock/preprocess/tokenize"
+	"github.com/penstock-data/penstock/stage"
+)
+
+// Config says which model is opened, and how it runs.
+type Config struct {
+	// Path is a model folder as Hugging Face has them, or an ONNX file in one.
+	Path string
+	// Library is ONNX Runtime's shared library, or a folder that holds it. Empty: see
+	// [FindLibrary].
+	Library string
+	// Variant chooses among the ONNX files of a folder: "fp16" takes model_fp16.onnx.
+	Variant string
+	// ThreadsPerActor is how many threads a call of the model uses. 0: 1, so that the
+	// cores are shared out by the number of actors.
+	ThreadsPerActor int
+	// MaxTokens shortens the model's own limit. 0: the model's.
+	MaxTokens int
+	// RunTokens bounds the padded tokens of one run of the model, and with it the
+	// memory and the time that a run takes; a text that is longer runs alone. 0: 1024,
+	// beyond which a CPU gains nothing.
+	RunTokens int
+}
+
+func (c Config) threads() int { return max(c.ThreadsPerActor, 1) }
+
+func (c Config) runTokens() int {
+	if c.RunTokens <= 0 {
+		return 1024
+	}
+	return c.RunTokens
+}
+
+// Model is an opened model. It is safe for concurrent use. Its weights are loaded when
+// the first worker of one of its stages opens, and go with the last.
+type Model struct {
+	cfg    Config
+	folder *folder
+	file   *modelFile
+	spec   *textSpec
+	cannot error // why the model cannot embed text
+
+	tokenizer func() (*tokenize.Tokenizer, error)
+	digests   func() []string
+
+	mu     sync.Mutex
+	closed bool
+	load   *load
+	users  []*user
+
+	calls sync.WaitGroup // of EmbedTexts; added to under mu, before closed
+	idle  []*caller      // for EmbedTexts
+	own   *user          // EmbedTexts' hold on the session
+}
+
+// load is a session on its way.
+type load struct {
+	done    chan struct{} // closed when session and err are set
+	session *session
+	err     error
+}
+
+// user is someone who holds the session. The first of them is charged for the weights.
+type user struct {
+	book func(stage.Purpose, int64)
+}
+
+var errClosed = errors.New("infer: the model was closed")
+
+// Open reads what the model's files say of it, without its weights and without ONNX
+// Runtime. The caller closes the model.
+//
+// The limit of tokens is max_seq_length of sentence_bert_config.json, else
+// model_max_length of tokenizer_config.json, and never more than the model has positions
+// for. Pooling is that of the Pooling module's config.json, the mean where there is none;
+// vectors are normalised if modules.json has Normalize. A model that gives whole
+// sentence embeddings itself needs neither.
+func Open(ctx context.Context, cfg Config) (*Model, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if cfg.Path == "" {
+		return nil, errors.New("infer: Config.Path is empty: give a model folder or an ONNX file")
+	}
+	f, err := openFolder(cfg.Path, cfg.Variant)
+	if err != nil {
+		return nil, err
+	}
+	file, err := readModelFile(f.onnx)
+	if err != nil {
+		return nil, err
+	}
+	m := &Model{cfg: cfg, folder: f, file: file}
+	m.spec, m.cannot = newTextSpec(file, f)
+	m.tokenizer = sync.OnceValues(m.openTokenizer)
+	m.digests = sync.OnceValue(m.digestFiles)
+	return m, nil
+}
+
+func (m *Model) openTokenizer() (*tokenize.Tokenizer, error) {
+	t, err := tokenize.Open(m.folder.dir)
+	if err != nil {
+		return nil, fmt.Errorf("infer: model %s: %w", m.cfg.Path, err)
+	}
+	limit := m.maxTokens()
+	if limit == 0 {
+		return t, nil // the tokenizer's own, if it has one
+	}
+	t, err = t.With(tokenize.Config{MaxTokens: limit})
+	if err != nil {
+		return nil, fmt.Errorf("infer: model %s: %w", m.cfg.Path, err)
+	}
+	return t, nil
+}
+
+// maxTokens is the limit of a text's tokens, special ones included; 0: none is known.
+func (m *Model) maxTokens() int {
+	limit := m.folder.limit
+	for _, other := range []int{m.cfg.MaxTokens, m.fixedTokens()} {
+		if other > 0 && (limit <= 0 || other < limit) {
+			limit = other
+		}
+	}
+	return limit
+}
+
+func (m *Model) fixedTokens() int {
+	if m.spec == nil {
+		return 0
+	}
+	return m.spec.tokens
+}
+
+func (m *Model) activations() activations {
+	c := &m.folder.config
+	hidden := c.hidden()
+	if hidden == 0 && m.spec != nil {
+		hidden = m.spec.dim
+	}
+	return activations{hidden: hidden, inner: max(c.inner(), 4*hidden), heads: max(c.heads(), 1)}
+}
+
+// acquire gives the session, loading it if nobody has. The caller gives it back with
+// release, once, also after an error.
+func (m *Model) acquire(ctx context.Context, u *user) (*session, error) {
+	m.mu.Lock()
+	if m.closed {
+		m.mu.Unlock()
+		return nil, errClosed
+	}
+	m.users = append(m.users, u)
+	if len(m.users) == 1 {
+		u.book(stage.Weights, m.file.bytes)
+	}
+	if m.load == nil {
+		m.load = &load{done: make(chan struct{})}
+		go m.loadSession(m.load)
+	}
+	l := m.load
+	m.mu.Unlock()
+	select {
+	case <-l.done:
+		return l.session, l.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// loadSession runs on a goroutine of its own, since loading cannot be interrupted and
+// whoever waits for it can. If nobody is left by then, it closes what it loaded.
+func (m *Model) loadSession(l *load) {
+	l.session, l.err = openSession(m.cfg, m.file.path, m.spec)
+	m.mu.Lock()
+	wanted := m.load == l
+	if wanted && l.err != nil {
+		m.load = nil // the next one tries again
+	}
+	close(l.done)
+	m.mu.Unlock()
+	if !wanted && l.err == nil {
+		_ = l.session.close() // nobody is there to be told
+	}
+}
+
+// release takes u off the session's users; the last one closes it. A u that is none is
+// ignored.
+func (m *Model) release(u *user) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i, other := range m.users {
+		if other == u {
+			m.users = append(m.users[:i], m.users[i+1:]...)
+			if i == 0 {
+				u.book(stage.Weights, -m.file.bytes)
+				if len(m.users) > 0 {
+					m.users[0].book(stage.Weights, m.file.bytes)
+				}
+			}
+			break
+		}
+	}
+	if len(m.users) > 0 || m.load == nil {
+		return nil
+	}
+	l := m.load
+	m.load = nil
+	select {
+	case <-l.done:
+		if l.err != nil {
+			return nil
+		}
+		return l.session.close()
+	default:
+		return nil // loadSession closes it
+	}
+}
+
+// Close refuses new workers, waits for calls of [Model.EmbedTexts] and lets go of what
+// they hold. Workers that are open go on, and the weights go with the last of them. Close
+// may be called twice.
+func (m *Model) Close() error {
+	m.mu.Lock()
+	m.closed = true
+	m.mu.Unlock()
+	m.calls.Wait()
+	m.mu.Lock()
+	idle, own := m.idle, m.own
+	m.idle, m.own = nil, nil
+	m.mu.Unlock()
+	var errs []error
+	for _, c := range idle {
+		errs = append(errs, c.close())
+	}
+	if own != nil {
+		errs = append(errs, m.release(own))
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,187 @@
+package infer
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// role is what an input of a text model wants to be told.
+type role uint8
+
+const (
+	tokenIDs role = iota
+	attentionMask
+	tokenTypes
+	positionIDs
+)
+
+// roleNames are the names that exporters give the inputs.
+var roleNames = map[string]role{
+	"input_ids": tokenIDs, "input.ids": tokenIDs, "ids": tokenIDs, "tokens": tokenIDs,
+	"attention_mask": attentionMask, "input_mask": attentionMask, "mask": attentionMask,
+	"token_type_ids": tokenTypes, "segment_ids": tokenTypes, "input_type_ids": tokenTypes,
+	"position_ids": positionIDs,
+}
+
+type textInput struct {
+	name string
+	role role
+	kind ElementType
+}
+
+// textSpec says how a text model is fed and where its vectors come out.
+type textSpec struct {
+	inputs  []textInput
+	batch   int // rows of each run; 0: any number
+	tokens  int // tokens of each row; 0: any number
+	output  string
+	kind    ElementType // of the output
+	dim     int
+	pooling Pooling // NoPooling: the output is [rows, dim], else [rows, tokens, dim]
+	// normalize is what the model's own files ask for.
+	normalize bool
+}
+
+// newTextSpec works out how a model that embeds text is run, or why it cannot be.
+func newTextSpec(m *modelFile, f *folder) (*textSpec, error) {
+	s := &textSpec{}
+	for _, in := range m.inputs {
+		if err := s.addInput(in); err != nil {
+			return nil, fmt.Errorf("infer: model %s: %w", m.path, err)
+		}
+	}
+	if !slices.ContainsFunc(s.inputs, func(in textInput) bool { return in.role == tokenIDs }) {
+		return nil, fmt.Errorf("infer: model %s takes no token ids: its inputs are %s", m.path, names(m.inputs))
+	}
+	if err := s.chooseOutput(m, f); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *textSpec) addInput(in TensorInfo) error {
+	r, known := roleNames[in.Name]
+	if !known {
+		return fmt.Errorf("input %q is not known: a text model is given input_ids, attention_mask, token_type_ids and position_ids", in.Name)
+	}
+	switch in.Type {
+	case Int64, Int32, Float32, Float16, Bool:
+	default:
+		return fmt.Errorf("input %q is %s; int64, int32, float32, float16 and bool are supported", in.Name, in.Type)
+	}
+	if in.Shape != nil && len(in.Shape) != 2 {
+		return fmt.Errorf("input %q has %d dimensions, a text model has [batch, tokens]", in.Name, len(in.Shape))
+	}
+	if in.Shape != nil {
+		if err := fix(&s.batch, in.Shape[0]); err != nil {
+			return fmt.Errorf("input %q: batch %w", in.Name, err)
+		}
+		if err := fix(&s.tokens, in.Shape[1]); err != nil {
+			return fmt.Errorf("input %q: tokens %w", in.Name, err)
+		}
+	}
+	s.inputs = append(s.inputs, textInput{name: in.Name, role: r, kind: in.Type})
+	return nil
+}
+
+// fix takes over the size of a dimension that is fixed.
+func fix(size *int, d Dim) error {
+	switch {
+	case d.Size < 0:
+		return nil
+	case d.Size == 0 || d.Size > 1<<20 || *size > 0 && int64(*size) != d.Size:
+		return fmt.Errorf("dimension of %d does not fit the other inputs", d.Size)
+	}
+	*size = int(d.Size)
+	return nil
+}
+
+// chooseOutput takes the vectors of tokens and the folder's pooling, or a vector per text
+// where there is only that, where the folder names no pooling, or where the folder has
+// steps that only the model itself can do.
+func (s *textSpec) chooseOutput(m *modelFile, f *folder) error {
+	perToken, perText := pickOutputs(m.outputs)
+	foreign := ""
+	for _, mod := range f.modules {
+		switch mod.name() {
+		case "Transformer", "Pooling":
+		case "Normalize":
+			s.normalize = true
+		default:
+			foreign = mod.name()
+		}
+	}
+	wholeOnly := foreign != "" || !f.pooling.present
+	switch {
+	case perText != nil && (perToken == nil || wholeOnly):
+		s.pooling = NoPooling
+		return s.takeOutput(m, f, *perText)
+	case foreign != "":
+		return fmt.Errorf("infer: model %s: the folder's module %q is not supported: export the whole model, so that it has an output sentence_embedding",
+			m.path, foreign)
+	case perToken == nil:
+		return fmt.Errorf("infer: model %s gives no vectors: its outputs are %s; one of [batch, tokens, dim] or [batch, dim] is needed",
+			m.path, names(m.outputs))
+	}
+	mode, err := f.pooling.mode()
+	if err != nil {
+		return err
+	}
+	s.pooling = mode
+	return s.takeOutput(m, f, *perToken)
+}
+
+// pickOutputs finds the outputs for vectors of tokens and of whole texts, the usual names
+// before others.
+func pickOutputs(outputs []TensorInfo) (perToken, perText *TensorInfo) {
+	pick := func(rank int, usual ...string) *TensorInfo {
+		var first *TensorInfo
+		for i, out := range outputs {
+			if out.Shape != nil && len(out.Shape) != rank || out.Shape == nil && !slices.Contains(usual, out.Name) {
+				continue
+			}
+			if slices.Contains(usual, out.Name) {
+				return &outputs[i]
+			}
+			if first == nil {
+				first = &outputs[i]
+			}
+		}
+		return first
+	}
+	perToken = pick(3, "last_hidden_state", "token_embeddings", "hidden_states")
+	perText = pick(2, "sentence_embedding", "sentence_embeddings", "embedding", "embeddings", "text_embeds")
+	if perText != nil && perText.Name == "pooler_output" && perToken != nil {
+		perText = nil // BERT's tanh layer: not what is meant by the text's embedding
+	}
+	return perToken, perText
+}
+
+func (s *textSpec) takeOutput(m *modelFile, f *folder, out TensorInfo) error {
+	s.output, s.kind = out.Name, out.Type
+	if out.Type != Float32 && out.Type != Float16 {
+		return fmt.Errorf("infer: model %s: output %q is %s; float32 and float16 are supported", m.path, out.Name, out.Type)
+	}
+	if n := len(out.Shape); n > 0 && out.Shape[n-1].Size > 0 {
+		s.dim = int(out.Shape[n-1].Size)
+	} else {
+		s.dim = firstOf(f.pooling.Dim, f.config.hidden())
+	}
+	if s.dim <= 0 || s.dim > 1<<20 {
+		return fmt.Errorf("infer: model %s: how long the vectors of output %q are stands neither in it nor in config.json (hidden_size)", m.path, out.Name)
+	}
+	return nil
+}
+
+func names(list []TensorInfo) string {
+	out := make([]string, len(list))
+	for i, t := range list {
+		dims := make([]string, len(t.Shape))
+		for k, d := range t.Shape {
+			dims[k] = d.String()
+		}
+		out[i] = fmt.Sprintf("%s %s[%s]", t.Name, t.Type, strings.Join(dims, ", "))
+	}
+	return strings.Join(out, ", ")
+}
