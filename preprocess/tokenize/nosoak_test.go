@@ -1,0 +1,5 @@
+//go:build !soak
+
+package tokenize_test
+
+const soak = false

@@ -1,0 +1,183 @@
+package tokenize
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"unicode"
+)
+
+// Open reads a tokenizer from a tokenizer.json or from a model folder. In a
+// folder without tokenizer.json it takes vocab.txt, with what
+// tokenizer_config.json says of letter case, accents and special tokens. It
+// doesn't look for a model's limit outside of tokenizer.json: see
+// [Tokenizer.With].
+func Open(path string) (*Tokenizer, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("tokenize: %w", err)
+	}
+	file := path
+	if info.IsDir() {
+		file = filepath.Join(path, "tokenizer.json")
+	}
+	data, err := os.ReadFile(file)
+	if info.IsDir() && errors.Is(err, fs.ErrNotExist) {
+		return openVocab(path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("tokenize: %w", err)
+	}
+	t, err := parse(data)
+	if err != nil {
+		return nil, fmt.Errorf("tokenize: %s: %w", file, err)
+	}
+	return t, nil
+}
+
+// openVocab opens a folder that has no tokenizer.json.
+func openVocab(dir string) (*Tokenizer, error) {
+	vocab := filepath.Join(dir, "vocab.txt")
+	if _, err := os.Stat(vocab); err != nil {
+		return nil, fmt.Errorf("tokenize: %s: neither tokenizer.json nor vocab.txt is there", dir)
+	}
+	file := filepath.Join(dir, "tokenizer_config.json")
+	data, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return FromVocab(vocab, VocabConfig{})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("tokenize: %w", err)
+	}
+	var c struct {
+		Lower   *bool     `json:"do_lower_case"`
+		Strip   *bool     `json:"strip_accents"`
+		Chinese *bool     `json:"tokenize_chinese_chars"`
+		Unk     tokenName `json:"unk_token"`
+		Cls     tokenName `json:"cls_token"`
+		Sep     tokenName `json:"sep_token"`
+		Pad     tokenName `json:"pad_token"`
+		Mask    tokenName `json:"mask_token"`
+	}
+	if err := json.Unmarshal(data, &c); err != nil {
+		return nil, fmt.Errorf("tokenize: %s: %w", file, jsonError(data, err))
+	}
+	return FromVocab(vocab, VocabConfig{
+		Cased: c.Lower != nil && !*c.Lower, StripAccents: c.Strip, HanTogether: c.Chinese != nil && !*c.Chinese,
+		Unk: string(c.Unk), Cls: string(c.Cls), Sep: string(c.Sep), Pad: string(c.Pad), Mask: string(c.Mask),
+	})
+}
+
+// tokenName is a token as tokenizer_config.json names it: a string, or an
+// object with its content.
+type tokenName string
+
+func (n *tokenName) UnmarshalJSON(data []byte) error {
+	var o struct {
+		Content string `json:"content"`
+	}
+	if len(data) > 0 && data[0] == '{' {
+		err := json.Unmarshal(data, &o)
+		*n = tokenName(o.Content)
+		return err
+	}
+	return json.Unmarshal(data, (*string)(n))
+}
+
+// VocabConfig says how to read with a bare vocab.txt. The zero value is BERT's
+// uncased reading.
+type VocabConfig struct {
+	Cased        bool  // letter case counts
+	StripAccents *bool // nil: as Cased is false
+	HanTogether  bool  // Chinese characters aren't words by themselves
+	// The special tokens; empty ones are "[UNK]", "[CLS]", "[SEP]", "[PAD]",
+	// "[MASK]". The first three must be in the vocabulary.
+	Unk, Cls, Sep, Pad, Mask string
+}
+
+func (c VocabConfig) withDefaults() VocabConfig {
+	for to, name := range map[*string]string{
+		&c.Unk: "[UNK]", &c.Cls: "[CLS]", &c.Sep: "[SEP]", &c.Pad: "[PAD]", &c.Mask: "[MASK]",
+	} {
+		if *to == "" {
+			*to = name
+		}
+	}
+	return c
+}
+
+// FromVocab makes the tokenizer of a BERT model from its vocab.txt: one token a
+// line, its id the number of the line from 0. White space at a line's end
+// doesn't count, and of equal lines the last does.
+func FromVocab(path string, cfg VocabConfig) (*Tokenizer, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("tokenize: %w", err)
+	}
+	t, err := fromVocab(data, cfg.withDefaults())
+	if err != nil {
+		return nil, fmt.Errorf("tokenize: %s: %w", path, err)
+	}
+	return t, nil
+}
+
+func fromVocab(data []byte, cfg VocabConfig) (*Tokenizer, error) {
+	v, err := readVocab(data)
+	if err != nil {
+		return nil, err
+	}
+	var ids [3]int32
+	var added []addedToken
+	for i, name := range []string{cfg.Unk, cfg.Cls, cfg.Sep, cfg.Pad, cfg.Mask} {
+		id, ok := v.trie.lookup(name)
+		if !ok && i < len(ids) {
+			return nil, fmt.Errorf("the vocabulary lacks the special token %q", name)
+		}
+		if i < len(ids) {
+			ids[i] = id
+		}
+		if ok {
+			added = append(added, addedToken{content: name})
+		}
+	}
+	norm := bertNormalizer{clean: true, han: !cfg.HanTogether, strip: !cfg.Cased, lower: !cfg.Cased}
+	if cfg.StripAccents != nil {
+		norm.strip = *cfg.StripAccents
+	}
+	c := &core{
+		model: newWordPiece(v, ids[0], "##", 100), norm: norm, pre: []preTokenizer{bertSplit{}},
+		post:  bertProcessing{cls: ids[1], sep: ids[2]},
+		limit: truncation{max: Unlimited, strategy: LongestFirst, direction: Right}, tab: chars(),
+	}
+	if c.added, err = newAddedVocab(added, v, norm, c.tab); err != nil {
+		return nil, err
+	}
+	if pad, ok := v.trie.lookup(cfg.Pad); ok {
+		c.padID = pad
+	}
+	return newTokenizer(c)
+}
+
+// readVocab reads a vocab.txt.
+func readVocab(data []byte) (*vocab, error) {
+	ids := map[string]int64{}
+	lines := bufio.NewScanner(bytes.NewReader(data))
+	lines.Buffer(nil, len(data)+1)
+	for n := int64(0); lines.Scan(); n++ {
+		ids[strings.TrimRightFunc(lines.Text(), unicode.IsSpace)] = n
+	}
+	if err := lines.Err(); err != nil {
+		return nil, err
+	}
+	entries, err := vocabEntries(ids)
+	if err != nil {
+		return nil, err
+	}
+	return newVocab(entries), nil
+}
