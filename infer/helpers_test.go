@@ -12,7 +12,6 @@ import (
 	"regexp"
 	"runtime"
 	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -257,29 +256,10 @@ func readIDs(t testing.TB, path string) [][]int32 {
 	return out
 }
 
-// copyFolder copies a model folder, its ONNX file by hard link where that works.
+// copyFolder copies a model folder.
 func copyFolder(t testing.TB, from string) string {
 	t.Helper()
 	to := filepath.Join(t.TempDir(), filepath.Base(from))
-	require.NoError(t, filepath.WalkDir(from, func(path string, d os.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		rel, err := filepath.Rel(from, path)
-		if err != nil {
-			return err
-		}
-		if d.IsDir() {
-			return os.MkdirAll(filepath.Join(to, rel), 0o755)
-		}
-		if strings.HasSuffix(path, ".onnx") && os.Link(path, filepath.Join(to, rel)) == nil {
-			return nil
-		}
-		raw, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		return os.WriteFile(filepath.Join(to, rel), raw, 0o644)
-	}))
+	require.NoError(t, os.CopyFS(to, os.DirFS(from)))
 	return to
 }
