@@ -1,0 +1,74 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/penstock-data/penstock/stage"
+)
+
+// call is one task being worked on, on a worker's goroutine.
+type call struct {
+	r       *run
+	op      *operator
+	t       *task
+	worker  int
+	env     stage.Env
+	started time.Time
+	waited  time.Duration // for grants
+	rows    int           // of the input
+	out     int           // rows handed over
+	failed  []*stage.RowError
+}
+
+// newBlock makes a block of a batch that is one whole record, and takes it over.
+func (c *call) newBlock(b stage.Batch) *block {
+	return &block{
+		item:  item{batch: b, group: c.t.group},
+		owner: c.op, bytes: recordBytes(b.Record()), left: b.NumRows(),
+	}
+}
+
+// handOver gives blocks, and the failed rows behind them, to the loop, and waits until the
+// scheduler lets the task go on. It takes ownership of the blocks.
+func (c *call) handOver(ctx context.Context, blocks []*block) error {
+	ev := event{kind: evYield, op: c.op, task: c.t, blocks: blocks, failed: c.failed}
+	for _, b := range blocks {
+		ev.bytes += b.bytes
+		c.out += b.left
+	}
+	c.failed = nil
+	return c.wait(ctx, ev)
+}
+
+// reserve waits until there is room for bytes more.
+func (c *call) reserve(ctx context.Context, bytes int64) error {
+	return c.wait(ctx, event{kind: evReserve, op: c.op, task: c.t, bytes: bytes})
+}
+
+func (c *call) wait(ctx context.Context, ev event) error {
+	at := time.Now()
+	defer func() { c.waited += time.Since(at) }()
+	c.r.events <- ev
+	select {
+	case <-c.t.grant:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// done tells the loop that the task has ended. What it reports once the operator's context
+// is cancelled is not a failure of its own.
+func (c *call) done(err error) {
+	if err != nil && c.r.ctx.Err() != nil && !errors.Is(err, stage.ErrDone) {
+		err = nil
+	}
+	total := time.Since(c.started)
+	c.r.trace.task(c.op, c.worker, c.started, total, c.rows, c.out)
+	c.r.events <- event{
+		kind: evDone, op: c.op, task: c.t, err: err, failed: c.failed,
+		busy: total - c.waited, wait: c.waited, rows: c.rows,
+	}
+}

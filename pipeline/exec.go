@@ -1,0 +1,352 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/penstock-data/penstock/pipeline/internal/sched"
+	"github.com/penstock-data/penstock/stage"
+)
+
+// ErrTooManyFailures ends a job in which more rows failed than OnError allows.
+var ErrTooManyFailures = errors.New("pipeline: too many rows failed")
+
+// run is one execution of a plan.
+//
+// One goroutine, the loop, owns all that is not marked otherwise: the scheduler, the
+// operators' queues, order and statistics. Workers, readers and the lister of splits talk to
+// it by events alone, and it to them by channels that have room for what it sends, so it
+// never waits for them. A worker that hands over a block waits on its task's grant until
+// the scheduler has room, or until the run is cancelled.
+//
+// A block belongs to the operator that made it until the last of its rows is done with
+// downstream. Whoever holds a block holds one reference to its record.
+type run struct {
+	cfg     Config
+	plan    *plan
+	ledger  *ledger
+	sched   *sched.Scheduler
+	ops     []*operator // the source, stages with a worker, the sink
+	sink    *operator
+	sinkCtx context.Context // of the consumer
+	eat     consumer
+
+	ctx     context.Context // of all workers
+	cancel  context.CancelCauseFunc
+	events  chan event
+	pending []sched.Event // to be applied before the loop waits again
+	wg      sync.WaitGroup
+	stats   statsKeeper
+	err     error // the first failure
+	stopped bool  // failed or cancelled: what still comes is thrown away
+	failed  int64 // rows
+	trace   *tracer
+
+	splitRoom  chan struct{} // how many splits the lister may be ahead
+	groupBytes int64         // of the splits of the group that is being made
+}
+
+// consumer is the end of a run. Its methods are called by one goroutine, in order.
+type consumer interface {
+	consume(ctx context.Context, it item) error
+	finish(ctx context.Context) error
+}
+
+// block is a record on its way.
+type block struct {
+	item
+	owner *operator
+	bytes int64 // that owner holds for it
+	left  int   // rows that are still to be done with
+	uncut int   // rows that are in no batch yet
+}
+
+// item is what travels: rows, or rows that failed at this place in the order, or both (the
+// failed ones stand behind).
+type item struct {
+	batch  stage.Batch // one whole record
+	group  int64
+	failed []*stage.RowError
+}
+
+// event is something that a goroutine tells the loop.
+type event struct {
+	kind   eventKind
+	op     *operator
+	task   *task
+	worker int
+	blocks []*block
+	failed []*stage.RowError
+	bytes  int64
+	splits []stage.Split
+	err    error
+	busy   time.Duration
+	wait   time.Duration
+	rows   int
+}
+
+type eventKind uint8
+
+const (
+	evSplits  eventKind = iota // the lister has found splits
+	evListed                   // there are no more, or err
+	evUp                       // a worker is open
+	evGone                     // a worker has ended
+	evYield                    // a task hands over blocks, and waits for its grant
+	evReserve                  // a task asks for bytes, and waits for its grant
+	evDone                     // a task has ended
+)
+
+// execute runs a plan into a consumer, which it calls on the caller's goroutine.
+func execute(ctx context.Context, p *plan, cfg Config, eat consumer) (Stats, error) {
+	r := &run{cfg: cfg, plan: p, eat: eat, events: make(chan event, 256), ledger: &ledger{limit: cfg.MemoryLimit}}
+	r.ctx, r.cancel = context.WithCancelCause(ctx)
+	defer r.cancel(nil)
+	r.trace = newTracer(cfg.Trace)
+	r.build()
+	r.stats.began = time.Now()
+	finished := make(chan struct{})
+	go func() {
+		defer close(finished)
+		r.loop(ctx)
+	}()
+	r.runSink()
+	<-finished
+	r.wg.Wait()
+	r.stats.stop(r)
+	if err := r.trace.close(); err != nil && r.err == nil {
+		r.err = fmt.Errorf("pipeline: write trace: %w", err)
+	}
+	return r.stats.last, r.err
+}
+
+// loop takes events in until nothing is left to happen.
+func (r *run) loop(ctx context.Context) {
+	tick := time.NewTicker(r.cfg.ProgressEvery)
+	defer tick.Stop()
+	cancelled := ctx.Done()
+	r.settle()
+	for !r.finished() {
+		select {
+		case ev := <-r.events:
+			r.handle(ev)
+			r.drain()
+		case <-cancelled:
+			cancelled = nil
+			r.fail(context.Cause(ctx))
+		case <-tick.C:
+			r.pending = append(r.pending, sched.Event{Kind: sched.LimitChange, Bytes: r.ledger.forBlocks()})
+			r.stats.tick(r)
+		}
+		r.settle()
+	}
+	close(r.sink.workers[0].tasks)
+}
+
+// drain takes in what has come already, so that a burst is decided on once.
+func (r *run) drain() {
+	for range cap(r.events) {
+		select {
+		case ev := <-r.events:
+			r.handle(ev)
+		default:
+			return
+		}
+	}
+}
+
+// settle lets the scheduler decide until it has nothing more to say.
+func (r *run) settle() {
+	for {
+		for len(r.pending) > 0 {
+			events := r.pending
+			r.pending = nil
+			for _, a := range r.sched.Apply(events...) {
+				r.act(a)
+			}
+			r.endOperators()
+		}
+		acts := r.sched.Settle()
+		for _, a := range acts {
+			r.act(a)
+		}
+		if r.endOperators(); len(acts) == 0 && len(r.pending) == 0 {
+			return
+		}
+	}
+}
+
+func (r *run) act(a sched.Action) {
+	o := r.ops[a.Op]
+	t := o.tasks[a.Task]
+	if t == nil { // dropped by a stop that came between the decision and now
+		if a.Kind == sched.Start {
+			r.push(sched.Event{Kind: sched.Done, Op: o.index, Task: a.Task})
+		}
+		return
+	}
+	switch a.Kind {
+	case sched.Start:
+		t.started = true
+		if t.split != nil {
+			r.wantSplit()
+		}
+		o.stat.Tasks++
+		o.stat.Running++
+		o.workers[a.Worker].tasks <- t // has room for every call of the worker
+	case sched.Accept:
+		r.accept(t)
+	case sched.Resume:
+		t.grant <- struct{}{}
+	}
+}
+
+func (r *run) handle(ev event) {
+	switch ev.kind {
+	case evSplits:
+		r.addSplits(ev.op, ev.splits)
+	case evListed:
+		ev.op.inputEnded = true
+		if ev.err != nil {
+			r.fail(ev.err)
+		}
+	case evUp:
+		ev.op.stat.Workers++
+		r.push(sched.Event{Kind: sched.WorkerUp, Op: ev.op.index, Worker: ev.worker})
+	case evGone:
+		ev.op.alive--
+		if ev.err != nil {
+			r.fail(ev.err)
+		}
+	case evYield:
+		ev.task.yielded = append(ev.task.yielded, ev.blocks...)
+		r.countFailures(ev.op, ev.failed)
+		if len(ev.failed) > 0 {
+			r.attachFailures(ev.task, ev.failed)
+		}
+		r.push(sched.Event{Kind: sched.Yield, Op: ev.op.index, Task: ev.task.id, Bytes: ev.bytes})
+	case evReserve:
+		r.push(sched.Event{Kind: sched.Reserve, Op: ev.op.index, Task: ev.task.id, Bytes: ev.bytes})
+	case evDone:
+		r.taskDone(ev)
+	}
+}
+
+func (r *run) push(ev sched.Event) { r.pending = append(r.pending, ev) }
+
+// attachFailures puts failed rows behind the rows that their task has yielded before.
+func (r *run) attachFailures(t *task, failed []*stage.RowError) {
+	if n := len(t.yielded); n > 0 {
+		t.yielded[n-1].failed = append(t.yielded[n-1].failed, failed...)
+		return
+	}
+	t.failed = append(t.failed, failed...)
+}
+
+// countFailures ends the run when it is told to by the first failure or the last one too many.
+func (r *run) countFailures(o *operator, failed []*stage.RowError) {
+	if len(failed) == 0 || r.stopped {
+		return
+	}
+	if !r.cfg.OnError.Skip {
+		r.fail(failed[0])
+		return
+	}
+	n := int64(len(failed))
+	r.failed += n
+	o.stat.Failed += n
+	if r.cfg.OnError.DeadLetter != nil {
+		for _, f := range failed {
+			r.cfg.OnError.DeadLetter(f)
+		}
+	}
+	if err := r.tooMany(); err != nil {
+		r.fail(fmt.Errorf("%w: the last one: %w", err, failed[len(failed)-1]))
+	}
+}
+
+func (r *run) tooMany() error {
+	on, read := r.cfg.OnError, r.ops[0].stat.OutRows
+	if on.MaxRows > 0 && r.failed > on.MaxRows {
+		return fmt.Errorf("%w: %d, and no more than %d are allowed", ErrTooManyFailures, r.failed, on.MaxRows)
+	}
+	if on.MaxFraction > 0 && read >= 1000 && float64(r.failed) > on.MaxFraction*float64(read) {
+		return fmt.Errorf("%w: %d of %d read, and no more than %.3g %% are allowed", ErrTooManyFailures, r.failed, read, 100*on.MaxFraction)
+	}
+	return nil
+}
+
+// fail ends the run with its first error. Every operator stops; what runs is cancelled and
+// awaited.
+func (r *run) fail(err error) {
+	if r.stopped {
+		return
+	}
+	r.err, r.stopped = err, true
+	r.cancel(err)
+	for _, o := range r.ops {
+		r.stop(o)
+	}
+}
+
+// accept takes over the blocks that a task has yielded.
+func (r *run) accept(t *task) {
+	blocks := t.yielded
+	t.yielded = nil
+	for _, b := range blocks {
+		t.op.stat.OutRows += int64(b.batch.NumRows())
+		t.op.stat.OutBytes += b.bytes
+		r.deliver(t, b)
+	}
+}
+
+func (r *run) taskDone(ev event) {
+	t, o := ev.task, ev.op
+	o.stat.Running--
+	o.stat.Busy += ev.busy
+	o.stat.Blocked += ev.wait
+	o.stat.InRows += int64(ev.rows)
+	for _, b := range t.yielded { // yielded, never accepted: the run was cancelled
+		b.batch.Release()
+	}
+	t.yielded = nil
+	r.countFailures(o, ev.failed)
+	t.failed = append(t.failed, ev.failed...)
+	switch {
+	case ev.err == nil || o.stopped:
+	case errors.Is(ev.err, stage.ErrDone) && o == r.sink:
+		r.stopUpstream(len(r.ops))
+	case errors.Is(ev.err, stage.ErrDone):
+		r.stopUpstream(o.index)
+	default:
+		r.fail(ev.err)
+	}
+	r.donePicks(t)
+	t.done = true
+	delete(o.tasks, t.id)
+	r.push(sched.Event{Kind: sched.Done, Op: o.index, Task: t.id})
+	r.advance(o)
+}
+
+// doneWith counts rows of a block as done; with the last of them the block goes.
+func (r *run) doneWith(b *block, rows int) {
+	if b.left -= rows; b.left > 0 {
+		return
+	}
+	b.batch.Release()
+	if b.bytes > 0 {
+		r.push(sched.Event{Kind: sched.Free, Op: b.owner.index, Bytes: b.bytes})
+	}
+}
+
+func (r *run) finished() bool {
+	for _, o := range r.ops {
+		if o.phase != ended || o.alive > 0 {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,136 @@
+package pipeline
+
+import (
+	"context"
+	"fmt"
+	"sort"
+	"strings"
+
+	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/apache/arrow/go/v17/arrow/array"
+	"github.com/apache/arrow/go/v17/arrow/compute"
+	"github.com/apache/arrow/go/v17/arrow/memory"
+
+	"github.com/penstock-data/penstock/stage"
+)
+
+// input is the rows of a task as its stage gets them, and where they came from.
+type input struct {
+	picks  []pick
+	starts []int          // row of the batch at which each pick starts
+	parts  []arrow.Record // the columns that the stage reads: one record, or one per pick for views
+	rows   int
+}
+
+// assemble makes a task's input. Rows of one block are not copied; rows of several are put
+// together, unless the stage takes views.
+func assemble(o *operator, t *task, env stage.Env) (*input, error) {
+	in := &input{picks: t.picks}
+	for _, p := range t.picks {
+		in.starts = append(in.starts, in.rows)
+		in.rows += p.rows()
+		whole := o.reads.of(p.block.batch.Record())
+		in.parts = append(in.parts, whole.NewSlice(int64(p.from), int64(p.to)))
+		whole.Release()
+	}
+	if len(in.parts) > 1 && !o.step.bound.Need.Views {
+		joined, err := concatRecords(in.parts, env.Allocator(0))
+		if err != nil {
+			in.release()
+			return nil, fmt.Errorf("join %d blocks into a batch: %w", len(in.parts), err)
+		}
+		in.release()
+		in.parts = []arrow.Record{joined}
+	}
+	return in, nil
+}
+
+func (in *input) release() {
+	for _, p := range in.parts {
+		p.Release()
+	}
+	in.parts = nil
+}
+
+// origin is that of all rows.
+func (in *input) origin() stage.Origin {
+	all := make([]stage.Origin, len(in.picks))
+	for i, p := range in.picks {
+		all[i] = p.block.batch.Origin().Slice(p.from, p.to)
+	}
+	return stage.ConcatOrigins(all...)
+}
+
+// slice is rows [from, to) as a batch, owned by the caller.
+func (in *input) slice(from, to int) stage.Batch {
+	origin := in.origin()
+	if len(in.parts) == 1 {
+		return stage.NewBatch(in.parts[0].NewSlice(int64(from), int64(to)), origin.Slice(from, to))
+	}
+	var b stage.Batch
+	for i, p := range in.parts {
+		lo, hi := max(from, in.starts[i]), min(to, in.starts[i]+int(p.NumRows()))
+		if lo < hi {
+			b.Parts = append(b.Parts, stage.View{
+				Record: p.NewSlice(int64(lo-in.starts[i]), int64(hi-in.starts[i])),
+				Origin: origin.Slice(lo, hi),
+			})
+		}
+	}
+	return b
+}
+
+// find gives the pick in which a row of the batch is, and its row in the pick's block.
+func (in *input) find(row int) (k, at int) {
+	k = sort.Search(len(in.starts), func(i int) bool { return in.starts[i] > row }) - 1
+	return k, in.picks[k].from + row - in.starts[k]
+}
+
+// json is a row with all its columns as a JSON object, for a dead letter.
+func (in *input) json(row int) string {
+	k, at := in.find(row)
+	one := in.picks[k].block.batch.Record().NewSlice(int64(at), int64(at+1))
+	defer one.Release()
+	raw, err := one.MarshalJSON()
+	if err != nil {
+		return fmt.Sprintf(`{"error":%q}`, err.Error())
+	}
+	return strings.TrimSpace(strings.Trim(string(raw), "[]\n")) // an array of one object
+}
+
+// concatRecords puts records of one schema one behind the other.
+func concatRecords(recs []arrow.Record, mem memory.Allocator) (arrow.Record, error) {
+	schema := recs[0].Schema()
+	cols := make([]arrow.Array, 0, schema.NumFields())
+	defer func() {
+		for _, c := range cols {
+			c.Release()
+		}
+	}()
+	rows := int64(0)
+	for _, r := range recs {
+		rows += r.NumRows()
+	}
+	for i := range schema.NumFields() {
+		parts := make([]arrow.Array, len(recs))
+		for k, r := range recs {
+			parts[k] = r.Column(i)
+		}
+		col, err := array.Concatenate(parts, mem)
+		if err != nil {
+			return nil, fmt.Errorf("column %q: %w", schema.Field(i).Name, err)
+		}
+		cols = append(cols, col)
+	}
+	return array.NewRecord(schema, cols, rows), nil
+}
+
+// takeRows picks rows of a column by index.
+func takeRows(ctx context.Context, col arrow.Array, rows []int32, mem memory.Allocator) (arrow.Array, error) {
+	buf := memory.NewBufferBytes(arrow.Int32Traits.CastToBytes(rows))
+	data := array.NewData(arrow.PrimitiveTypes.Int32, len(rows), []*memory.Buffer{nil, buf}, nil, 0, 0)
+	defer data.Release()
+	idx := array.NewInt32Data(data)
+	defer idx.Release()
+	return compute.TakeArray(compute.WithAllocator(ctx, mem), col, idx)
+}

@@ -1,0 +1,241 @@
+package sched
+
+import "container/heap"
+
+// schedule runs the rules until nothing more may run.
+func (s *Scheduler) schedule() {
+	for i := len(s.ops) - 1; i >= 0; i-- {
+		s.acceptAll(i)
+	}
+	for s.step() {
+	}
+}
+
+// acceptAll takes over the yielded blocks that there is room for, the oldest first: a block
+// exists already, and only downstream can make it go away.
+func (s *Scheduler) acceptAll(i int) {
+	o := &s.ops[i]
+	for len(o.yields) > 0 && o.hasTurn() {
+		t := o.yields[0]
+		if !s.room(o, t.wanted()) {
+			o.rule = RuleMemory
+			return
+		}
+		heap.Pop(&o.yields)
+		s.accept(i, t, false)
+	}
+}
+
+func (s *Scheduler) accept(i int, t *task, alone bool) {
+	o := &s.ops[i]
+	if t.grow {
+		s.use(o, 0, t.bytes)
+		t.reserved += t.bytes
+		s.goOn(i, t, alone)
+		return
+	}
+	s.use(o, t.bytes, -t.reserved)
+	t.reserved, t.bytes = 0, 0
+	s.act(Action{Kind: Accept, Op: i, Task: t.id, Worker: t.worker, Alone: alone})
+	s.goOn(i, t, false)
+}
+
+// goOn lets a task go on at once, or has it stand in line: a generator, so that others may
+// have their turn, and any task whose CPU is taken by now.
+func (s *Scheduler) goOn(i int, t *task, alone bool) {
+	if o := &s.ops[i]; (o.Generator || !s.cpuFor(o)) && !o.stopped {
+		t.state = paused
+		heap.Push(&o.pauses, t)
+		return
+	}
+	s.resume(i, t, alone)
+}
+
+func (s *Scheduler) resume(i int, t *task, alone bool) {
+	o := &s.ops[i]
+	t.state = running
+	o.running++
+	s.running++
+	s.takeCPU(o, t)
+	s.act(Action{Kind: Resume, Op: i, Task: t.id, Worker: t.worker, Alone: alone})
+}
+
+func (s *Scheduler) act(a Action) {
+	if a.Alone {
+		s.alone++
+	}
+	s.acts = append(s.acts, a)
+}
+
+// step runs the best of what may run, and says whether there was any.
+func (s *Scheduler) step() bool {
+	best := -1
+	for i := len(s.ops) - 1; i >= 0; i-- {
+		o := &s.ops[i]
+		if o.rule = s.refusal(o); o.rule != RuleNone {
+			continue
+		}
+		if best < 0 || o.held < s.ops[best].held {
+			best = i
+		}
+	}
+	if best < 0 {
+		return false
+	}
+	s.run(best, false)
+	return true
+}
+
+// run lets an operator's next turn happen: a paused task goes on before a new one starts,
+// since it is older.
+func (s *Scheduler) run(i int, alone bool) {
+	o := &s.ops[i]
+	if len(o.pauses) > 0 {
+		t := heap.Pop(&o.pauses).(*task)
+		if o.Generator && t.reserved == 0 { // any other has nothing more to hand over
+			t.reserved = o.est.next()
+			s.use(o, 0, t.reserved)
+		}
+		s.resume(i, t, alone)
+		return
+	}
+	s.start(i, alone)
+}
+
+func (s *Scheduler) start(i int, alone bool) {
+	o := &s.ops[i]
+	q := o.queue[o.at]
+	o.at++
+	if o.at == len(o.queue) {
+		o.queue, o.at = o.queue[:0], 0
+	} else if o.at > 1024 && o.at > len(o.queue)/2 {
+		o.queue, o.at = append(o.queue[:0], o.queue[o.at:]...), 0
+	}
+	t := &task{id: q.id, worker: o.takeWorker(q)}
+	if o.Output {
+		t.reserved = o.est.next()
+	}
+	o.tasks[q.id] = t
+	s.use(o, 0, t.reserved)
+	o.running++
+	s.running++
+	s.takeCPU(o, t)
+	s.act(Action{Kind: Start, Op: i, Task: q.id, Worker: t.worker, Alone: alone})
+}
+
+// takeWorker takes a free call of a worker off the list. The list is a queue, so that work
+// goes round all workers.
+func (o *op) takeWorker(q queued) int {
+	k := 0
+	if q.pin {
+		k = o.freeCall(q.worker)
+	}
+	w := o.free[k]
+	o.free = append(o.free[:k], o.free[k+1:]...)
+	return w
+}
+
+func (o *op) freeCall(worker int) int {
+	for k, w := range o.free {
+		if w == worker {
+			return k
+		}
+	}
+	return -1
+}
+
+// refusal names the rule that keeps an operator from taking its next turn.
+func (s *Scheduler) refusal(o *op) Rule {
+	if !o.hasTurn() {
+		return RuleTurn
+	}
+	if len(o.pauses) > 0 && !o.stopped {
+		switch {
+		case o.Generator && !s.room(o, o.est.next()):
+			return RuleMemory
+		case !s.cpuFor(o):
+			return RuleCPU
+		}
+		return RuleNone
+	}
+	if o.at == len(o.queue) {
+		if len(o.yields) > 0 {
+			return RuleMemory
+		}
+		return RuleInput
+	}
+	if r := o.startable(); r != RuleNone {
+		return r
+	}
+	switch {
+	case o.Output && !s.room(o, o.est.next()), len(o.yields) > 0:
+		return RuleMemory
+	case !s.cpuFor(o):
+		return RuleCPU
+	}
+	return RuleNone
+}
+
+// hasTurn is true of a stopped operator too: what it has left goes, whoever waits.
+func (o *op) hasTurn() bool { return !o.paused || o.stopped }
+
+// startable looks at what no limit of memory or CPU can change.
+func (o *op) startable() Rule {
+	q := o.queue[o.at]
+	switch {
+	case len(o.free) == 0, q.pin && o.freeCall(q.worker) < 0:
+		return RuleWorkers
+	case o.Window > 0 && q.id-o.lowest >= o.Window:
+		return RuleOrder
+	}
+	return RuleNone
+}
+
+// keepAlive is the liveness rule. It looks from the sink upwards, since only what is
+// downstream frees memory.
+func (s *Scheduler) keepAlive() {
+	for i := len(s.ops) - 1; i >= 0; i-- {
+		o := &s.ops[i]
+		switch {
+		case !o.hasTurn():
+		case len(o.yields) > 0:
+			t := heap.Pop(&o.yields).(*task)
+			s.accept(i, t, true)
+			return
+		case len(o.pauses) > 0:
+			s.run(i, true)
+			return
+		case o.at < len(o.queue) && o.startable() == RuleNone:
+			s.start(i, true)
+			return
+		}
+	}
+}
+
+// Running is the number of tasks that run.
+func (s *Scheduler) Running() int { return s.running }
+
+// Alone is how often liveness let something run over the limit.
+func (s *Scheduler) Alone() int64 { return s.alone }
+
+// Used is the bytes that are held or reserved over all operators.
+func (s *Scheduler) Used() int64 { return s.used }
+
+// OpState is an operator as it stands.
+type OpState struct {
+	Queued, Running, Waiting int
+	Held, Reserved           int64
+	Rule                     Rule // what keeps it from running more
+}
+
+// State shows operator i.
+func (s *Scheduler) State(i int) OpState {
+	o := &s.ops[i]
+	return OpState{
+		Queued: len(o.queue) - o.at, Running: o.running, Waiting: len(o.yields) + len(o.pauses),
+		Held: o.held, Reserved: o.resv, Rule: o.rule,
+	}
+}
+
+// CPUFree is how many CPU tokens are free.
+func (s *Scheduler) CPUFree() float64 { return s.cpus }

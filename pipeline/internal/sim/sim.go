@@ -1,0 +1,301 @@
+// Package sim runs a scheduler against operators that only pretend to work, in virtual
+// time. It answers two questions without a machine: does the policy keep its promises on
+// any graph, and how long would a job take.
+package sim
+
+import (
+	"container/heap"
+	"errors"
+	"fmt"
+
+	"github.com/penstock-data/penstock/pipeline/internal/sched"
+)
+
+// Op is an operator and how it behaves.
+type Op struct {
+	sched.Op
+	Next  []int                // operators that get a copy of what it yields; none: a sink
+	Tasks int                  // of a source; other operators get a task for each block that comes
+	Open  func(w int) float64  // seconds until a worker is up; nil: at once
+	Work  func(t Task) []Yield // what a task does
+	Order bool                 // its blocks leave in the order of its tasks
+}
+
+// Task is a turn of an operator.
+type Task struct {
+	ID    int64
+	Bytes int64 // that it reads
+}
+
+// Yield is a block after some seconds of service. A block of no bytes is not handed over:
+// the seconds pass, and the task goes on.
+type Yield struct {
+	Seconds float64
+	Bytes   int64
+}
+
+// Config is a simulation.
+type Config struct {
+	Ops    []Op
+	Memory int64
+	CPUs   float64
+	// Watch is called whenever the scheduler has decided.
+	Watch func(s *sched.Scheduler, settled bool, before int64) error
+}
+
+// Result is how it went.
+type Result struct {
+	Seconds   float64
+	Peak      int64     // bytes held and reserved
+	Alone     int64     // turns over the limit
+	Delivered int64     // blocks that sinks have consumed
+	Applied   int       // events
+	Busy      []float64 // seconds of service by operator
+}
+
+// ErrStuck is a simulation in which nothing can happen any more and not all is done.
+var ErrStuck = errors.New("sim: stuck")
+
+type simulation struct {
+	cfg     Config
+	s       *sched.Scheduler
+	now     float64
+	clock   agenda
+	seq     int64
+	ops     []opState
+	pending []sched.Event
+	res     Result
+	err     error
+}
+
+type opState struct {
+	next  int64 // task number
+	tasks map[int64]*simTask
+	head  int64
+}
+
+type simTask struct {
+	Task
+	from    []*block
+	plan    []Yield
+	at      int
+	out     []*block
+	started bool
+	done    bool
+}
+
+type block struct {
+	op    int
+	bytes int64
+	left  int // consumers that have not finished with it
+}
+
+// Run simulates until everything is delivered.
+func Run(cfg Config) (Result, error) {
+	sc := sched.Config{Memory: cfg.Memory, CPUs: cfg.CPUs}
+	for _, o := range cfg.Ops {
+		o.Output = len(o.Next) > 0
+		sc.Ops = append(sc.Ops, o.Op)
+	}
+	m := &simulation{cfg: cfg, s: sched.New(sc), ops: make([]opState, len(cfg.Ops))}
+	m.res.Busy = make([]float64, len(cfg.Ops))
+	for i, o := range cfg.Ops {
+		m.ops[i].tasks = map[int64]*simTask{}
+		for w := range o.Workers {
+			delay := 0.0
+			if o.Open != nil {
+				delay = o.Open(w)
+			}
+			m.at(delay, func() { m.push(sched.Event{Kind: sched.WorkerUp, Op: i, Worker: w}) })
+		}
+		for range o.Tasks {
+			m.newTask(i, 0, nil)
+		}
+	}
+	m.settle()
+	for m.err == nil && len(m.clock) > 0 {
+		ev := heap.Pop(&m.clock).(appointment)
+		m.now = ev.at
+		ev.do()
+		m.settle()
+	}
+	m.res.Seconds, m.res.Alone = m.now, m.s.Alone()
+	if m.err == nil {
+		m.err = m.checkAllDone()
+	}
+	return m.res, m.err
+}
+
+func (m *simulation) checkAllDone() error {
+	for i := range m.ops {
+		if n := len(m.ops[i].tasks); n > 0 {
+			return fmt.Errorf("%w: operator %d (%s) has %d tasks left: %+v", ErrStuck, i, m.cfg.Ops[i].Name, n, m.s.State(i))
+		}
+	}
+	if used := m.s.Used(); used != 0 {
+		return fmt.Errorf("sim: all is done, and %d bytes are still counted", used)
+	}
+	return nil
+}
+
+func (m *simulation) push(ev sched.Event) { m.pending = append(m.pending, ev) }
+
+func (m *simulation) settle() {
+	for m.err == nil {
+		for len(m.pending) > 0 && m.err == nil {
+			events := m.pending
+			m.pending = nil
+			m.res.Applied += len(events)
+			m.decide(false, func() []sched.Action { return m.s.Apply(events...) })
+		}
+		if m.err != nil {
+			return
+		}
+		if !m.decide(true, m.s.Settle) && len(m.pending) == 0 {
+			return
+		}
+	}
+}
+
+// decide asks the scheduler and does what it says. It says whether that was anything.
+func (m *simulation) decide(settled bool, f func() []sched.Action) bool {
+	before := m.s.Used()
+	acts := f()
+	m.res.Peak = max(m.res.Peak, m.s.Used())
+	if m.cfg.Watch != nil {
+		m.err = m.cfg.Watch(m.s, settled, before)
+	}
+	for _, a := range acts {
+		t := m.ops[a.Op].tasks[a.Task]
+		switch a.Kind {
+		case sched.Start:
+			if t.started {
+				m.err = fmt.Errorf("sim: task %d of operator %d started twice", a.Task, a.Op)
+				return false
+			}
+			t.started = true
+			t.plan = m.cfg.Ops[a.Op].Work(t.Task)
+			m.step(a.Op, t)
+		case sched.Accept:
+			m.accept(a.Op, t)
+		case sched.Resume:
+			t.at++
+			m.step(a.Op, t)
+		}
+	}
+	return len(acts) > 0
+}
+
+// step lets a task do its next piece of work.
+func (m *simulation) step(i int, t *simTask) {
+	if t.at == len(t.plan) {
+		m.at(0, func() { m.done(i, t) })
+		return
+	}
+	y := t.plan[t.at]
+	m.res.Busy[i] += y.Seconds
+	m.at(y.Seconds, func() {
+		if y.Bytes == 0 {
+			t.at++
+			m.step(i, t)
+			return
+		}
+		m.push(sched.Event{Kind: sched.Yield, Op: i, Task: t.ID, Bytes: y.Bytes})
+	})
+}
+
+func (m *simulation) accept(i int, t *simTask) {
+	b := &block{op: i, bytes: t.plan[t.at].Bytes}
+	t.out = append(t.out, b)
+	m.deliver(i)
+}
+
+// deliver passes on what has its turn.
+func (m *simulation) deliver(i int) {
+	o := &m.ops[i]
+	if !m.cfg.Ops[i].Order {
+		for _, t := range o.tasks {
+			m.flush(i, t)
+		}
+		return
+	}
+	for {
+		t, ok := o.tasks[o.head]
+		if !ok {
+			return
+		}
+		m.flush(i, t)
+		if !t.done {
+			return
+		}
+		delete(o.tasks, o.head)
+		o.head++
+	}
+}
+
+func (m *simulation) flush(i int, t *simTask) {
+	for _, b := range t.out {
+		next := m.cfg.Ops[i].Next
+		b.left = len(next)
+		for _, n := range next {
+			m.newTask(n, b.bytes, []*block{b})
+		}
+	}
+	t.out = nil
+}
+
+func (m *simulation) newTask(i int, bytes int64, from []*block) {
+	o := &m.ops[i]
+	t := &simTask{Task: Task{ID: o.next, Bytes: bytes}, from: from}
+	o.next++
+	o.tasks[t.ID] = t
+	m.push(sched.Event{Kind: sched.Ready, Op: i, Task: t.ID, Bytes: bytes})
+}
+
+func (m *simulation) done(i int, t *simTask) {
+	if len(m.cfg.Ops[i].Next) == 0 {
+		m.res.Delivered += int64(len(t.from))
+	}
+	for _, b := range t.from {
+		if b.left--; b.left == 0 {
+			m.push(sched.Event{Kind: sched.Free, Op: b.op, Bytes: b.bytes})
+		}
+	}
+	t.done = true
+	m.push(sched.Event{Kind: sched.Done, Op: i, Task: t.ID})
+	if m.cfg.Ops[i].Order {
+		m.deliver(i)
+	} else {
+		delete(m.ops[i].tasks, t.ID)
+	}
+}
+
+// agenda is what will happen, by time.
+type agenda []appointment
+
+type appointment struct {
+	at  float64
+	seq int64
+	do  func()
+}
+
+func (m *simulation) at(delay float64, do func()) {
+	m.seq++
+	heap.Push(&m.clock, appointment{m.now + delay, m.seq, do})
+}
+
+func (a agenda) Len() int { return len(a) }
+func (a agenda) Less(i, j int) bool {
+	if a[i].at != a[j].at {
+		return a[i].at < a[j].at
+	}
+	return a[i].seq < a[j].seq
+}
+func (a agenda) Swap(i, j int) { a[i], a[j] = a[j], a[i] }
+func (a *agenda) Push(x any)   { *a = append(*a, x.(appointment)) }
+func (a *agenda) Pop() any {
+	old := *a
+	x := old[len(old)-1]
+	*a = old[:len(old)-1]
+	return x
+}

@@ -1,0 +1,361 @@
+package pipeline
+
+import (
+	"github.com/apache/arrow/go/v17/arrow"
+
+	"github.com/penstock-data/penstock/batcher"
+	"github.com/penstock-data/penstock/pipeline/internal/sched"
+	"github.com/penstock-data/penstock/stage"
+)
+
+// operator is a running step that has workers: the source, a stage, the sink. The steps
+// between it and the next one that only choose columns or count rows are inline: they happen
+// as a block passes.
+type operator struct {
+	index    int
+	name     string
+	step     *step // nil for the source and the sink
+	next     *operator
+	inline   []inlineStep
+	workers  []*worker
+	alive    int // workers that have not ended
+	tasks    map[int64]*task
+	nextID   int64
+	stopped  bool
+	stat     OperatorStats
+	counters counters
+
+	// order: outputs leave in the order of the tasks
+	order map[int64]*task // tasks that are not yet delivered
+	head  int64           // the oldest of them
+
+	// input
+	reads      projection
+	layout     []layoutColumn
+	cut        *batcher.Batcher // nil: blocks are taken as they come
+	blocks     map[int64]*block // in cut, by number
+	blockID    int64
+	group      int64
+	failed     []*stage.RowError // that stand before the next task
+	inputEnded bool
+	phase      phase
+	stopWork   func() // cancels the workers' context
+}
+
+// phase is how far an operator is. Phases only ever go up.
+type phase uint8
+
+const (
+	working   phase = iota
+	flushed         // no more input: what was left of it became tasks
+	finishing       // every batch is done, and Finish was called for
+	ended           // nothing more will come
+)
+
+// worker is one of an operator's workers, seen from the loop.
+type worker struct {
+	tasks chan *task
+}
+
+// task is one turn of a worker: a split to read, a batch to process, a block to consume, or
+// the call of Finish.
+type task struct {
+	op      *operator
+	id      int64
+	group   int64
+	grant   chan struct{} // one place: the scheduler lets a waiting task go on
+	split   *stage.Split
+	picks   []pick
+	finish  bool
+	started bool
+	done    bool
+	yielded []*block          // handed over, not yet accepted
+	out     []*block          // accepted, but older tasks come first
+	before  []*stage.RowError // failed further up, and stand before this task's rows
+	failed  []*stage.RowError // behind all that was yielded
+}
+
+// pick is some rows of a block.
+type pick struct {
+	block    *block
+	from, to int // rows [from, to)
+}
+
+func (p pick) rows() int { return p.to - p.from }
+
+// inlineStep is a step without workers.
+type inlineStep struct {
+	step *step
+	seen int64 // rows, of a limit
+	done bool
+}
+
+// addWorkers makes the places of n workers, before any of them runs.
+func (o *operator) addWorkers(n, calls int) {
+	for range n {
+		o.workers = append(o.workers, &worker{tasks: make(chan *task, calls)})
+	}
+	o.alive += n
+}
+
+func (r *run) newTask(o *operator, group int64) *task {
+	t := &task{op: o, id: o.nextID, group: group, grant: make(chan struct{}, 1), before: o.failed}
+	o.failed = nil
+	o.nextID++
+	o.tasks[t.id], o.order[t.id] = t, t
+	return t
+}
+
+func (r *run) ready(t *task, ev sched.Event) {
+	ev.Kind, ev.Op, ev.Task = sched.Ready, t.op.index, t.id
+	r.push(ev)
+}
+
+// replace puts a record in the place of the block's own, and takes it over.
+func (b *block) replace(rec arrow.Record) {
+	b.batch.Parts[0].Record.Release()
+	b.batch.Parts[0].Record = rec
+}
+
+// deliver passes a block on, or keeps it until its turn.
+func (r *run) deliver(t *task, b *block) {
+	if !r.cfg.Unordered && t.id != t.op.head {
+		t.out = append(t.out, b)
+		return
+	}
+	r.flushBefore(t)
+	r.forward(t.op, b)
+}
+
+// flushBefore passes the failed rows on that stand before a task's own output.
+func (r *run) flushBefore(t *task) {
+	if len(t.before) > 0 && t.op != r.sink { // which has consumed them
+		r.forwardFailed(t.op, t.group, t.before)
+		t.before = nil
+	}
+}
+
+// advance passes on whatever has its turn, and moves the head over the tasks that are done.
+func (r *run) advance(o *operator) {
+	for {
+		t, ok := o.order[o.head]
+		if !ok {
+			return
+		}
+		r.flushBefore(t)
+		out := t.out
+		t.out = nil
+		for _, b := range out {
+			r.forward(o, b)
+		}
+		if !t.done {
+			return
+		}
+		r.forwardFailed(o, t.group, t.failed)
+		delete(o.order, o.head)
+		o.head++
+	}
+}
+
+// forward takes a block through the inline steps to the next operator.
+func (r *run) forward(o *operator, b *block) {
+	failed := b.failed
+	b.failed = nil
+	if o.stopped || r.stopped {
+		r.doneWith(b, b.left)
+		return
+	}
+	if r.throughInline(o, b) {
+		r.input(o.next, b)
+	} else {
+		r.doneWith(b, b.left)
+	}
+	r.forwardFailed(o, b.group, failed)
+}
+
+func (r *run) forwardFailed(o *operator, group int64, failed []*stage.RowError) {
+	if len(failed) == 0 || o.stopped || r.stopped {
+		return
+	}
+	n := o.next
+	n.failed = append(n.failed, failed...)
+	if n == r.sink { // the sink has no batches to cut: it takes them as they come
+		r.ready(r.newTask(n, group), sched.Event{})
+	}
+}
+
+// throughInline applies the inline steps, and says whether any row is left.
+func (r *run) throughInline(o *operator, b *block) bool {
+	for i := range o.inline {
+		in := &o.inline[i]
+		rec := b.batch.Record()
+		switch {
+		case in.step.cols != nil:
+			b.replace(project(rec, in.step.out, in.step.cols))
+		case in.step.limit != nil:
+			left := *in.step.limit - in.seen
+			n := min(rec.NumRows(), left)
+			in.seen += n
+			if in.seen == *in.step.limit && !in.done {
+				in.done = true
+				defer r.stopUpstream(o.index + 1)
+			}
+			if n == 0 {
+				return false
+			}
+			if n < rec.NumRows() {
+				b.replace(rec.NewSlice(0, n))
+				b.batch.Parts[0].Origin = b.batch.Parts[0].Origin.Slice(0, int(n))
+				b.left = int(n)
+			}
+		}
+	}
+	return true
+}
+
+// input takes a block into an operator's queue.
+func (r *run) input(o *operator, b *block) {
+	if o.stopped {
+		r.doneWith(b, b.left)
+		return
+	}
+	if o.cut == nil {
+		t := r.newTask(o, b.group)
+		t.picks = []pick{{b, 0, b.left}}
+		r.ready(t, sched.Event{Bytes: b.bytes})
+		return
+	}
+	if b.group != o.group {
+		r.flush(o)
+		o.group = b.group
+	}
+	b.uncut = b.left
+	o.blocks[o.blockID] = b
+	in := batcher.Block{ID: o.blockID, Rows: b.left, Bytes: b.bytes, Costs: o.costs(b.batch.Record())}
+	o.blockID++
+	r.batches(o, o.cut.Push(in))
+}
+
+// flush makes what is left in the batcher into batches: they never cross a group.
+func (r *run) flush(o *operator) {
+	if o.cut != nil {
+		r.batches(o, o.cut.Flush())
+	}
+}
+
+func (r *run) batches(o *operator, all []batcher.Batch) {
+	for _, b := range all {
+		t := r.newTask(o, o.group)
+		for _, p := range b.Picks {
+			blk := o.blocks[p.Block]
+			t.picks = append(t.picks, pick{blk, int(p.From), int(p.To)})
+			if blk.uncut -= int(p.To - p.From); blk.uncut == 0 {
+				delete(o.blocks, p.Block)
+			}
+		}
+		r.ready(t, sched.Event{Bytes: b.Bytes})
+	}
+}
+
+// endOperators finds operators that have no more input and nothing left to do.
+func (r *run) endOperators() {
+	for i, o := range r.ops {
+		if o.stopped {
+			r.advance(o)
+		}
+		if o.inputEnded || o.stopped {
+			r.endOperator(o)
+		}
+		if o.phase == ended && i+1 < len(r.ops) && !r.ops[i+1].inputEnded {
+			if failed := o.failed; len(failed) > 0 { // rows that failed behind the last batch
+				o.failed = nil
+				r.forwardFailed(o, o.group, failed)
+			}
+			r.ops[i+1].inputEnded = true
+		}
+	}
+}
+
+// endOperator moves an operator whose input has ended through its last phases.
+func (r *run) endOperator(o *operator) {
+	if o.phase == working {
+		o.phase = flushed
+		if !o.stopped {
+			r.flush(o)
+		}
+	}
+	if o.phase == flushed && len(o.order) == 0 {
+		o.phase = finishing
+		if o.step != nil && !o.stopped {
+			r.finishWorkers(o)
+		}
+	}
+	if o.phase == finishing && len(o.order) == 0 {
+		o.phase = ended
+		if o != r.sink { // the loop itself ends the sink's
+			for _, w := range o.workers {
+				close(w.tasks)
+			}
+		}
+	}
+}
+
+// finishWorkers has every worker of a stage called for what it still holds.
+func (r *run) finishWorkers(o *operator) {
+	for w := range o.workers {
+		t := r.newTask(o, o.group)
+		t.finish = true
+		r.ready(t, sched.Event{Worker: w, Pin: true})
+	}
+}
+
+// stop drops what an operator has queued. Its running tasks are cancelled and end soon; what
+// they still hand over is thrown away.
+func (r *run) stop(o *operator) {
+	if o.stopped || o.phase == ended {
+		return
+	}
+	o.stopped = true
+	o.stopWork()
+	r.push(sched.Event{Kind: sched.Stop, Op: o.index})
+	for id, t := range o.tasks {
+		if !t.started {
+			r.donePicks(t)
+			t.done = true
+			delete(o.tasks, id)
+		}
+	}
+	for id, b := range o.blocks {
+		delete(o.blocks, id)
+		r.doneWith(b, b.uncut)
+	}
+}
+
+// stopUpstream stops every operator before ops[end]: nothing they make is wanted any more.
+func (r *run) stopUpstream(end int) {
+	for _, o := range r.ops[:end] {
+		r.stop(o)
+	}
+	if end < len(r.ops) {
+		r.ops[end].inputEnded = true
+	}
+}
+
+func (r *run) donePicks(t *task) {
+	for _, p := range t.picks {
+		r.doneWith(p.block, p.rows())
+	}
+	t.picks = nil
+}
+
+// costs is what each row costs the operator's stage; nil where it does not say.
+func (o *operator) costs(rec arrow.Record) []int32 {
+	if o.step == nil || o.step.bound.Need.Cost == nil {
+		return nil
+	}
+	in := o.reads.of(rec)
+	defer in.Release()
+	costs := make([]int32, rec.NumRows())
+	o.step.bound.Need.Cost(in, costs)
+	return costs
+}

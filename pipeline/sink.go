@@ -1,0 +1,142 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/penstock-data/penstock/pipeline/internal/sched"
+	"github.com/penstock-data/penstock/stage"
+)
+
+// startSink gives the sink its one worker, which runs on the caller's goroutine.
+func (r *run) startSink() {
+	o := r.sink
+	r.sinkCtx = r.operatorContext(o)
+	o.workers = []*worker{{tasks: make(chan *task, 1)}}
+	o.stat.Workers = 1
+	r.push(sched.Event{Kind: sched.WorkerUp, Op: o.index})
+}
+
+// runSink consumes what comes out, in order, until the loop closes the sink's tasks.
+func (r *run) runSink() {
+	o := r.sink
+	for t := range o.workers[0].tasks {
+		c := &call{r: r, op: o, t: t, started: time.Now()}
+		it := item{group: t.group, failed: t.before}
+		for _, p := range t.picks {
+			it.batch = p.block.batch
+			c.rows += p.rows()
+		}
+		err := r.sinkCtx.Err()
+		if err == nil {
+			err = r.eat.consume(r.sinkCtx, it)
+		}
+		c.done(err)
+	}
+	if r.err == nil {
+		r.err = r.eat.finish(r.ctx)
+	}
+}
+
+// writer is the consumer of Dataset.Write: it writes each group's rows to a part of the sink,
+// and each group's failed rows to one beside it.
+type writer struct {
+	sink   stage.Sink
+	env    stage.Env
+	parts  []stage.Part
+	rows   stage.PartWriter
+	errors stage.PartWriter
+	group  int64
+	log    *deadLetters
+}
+
+func (w *writer) consume(ctx context.Context, it item) error {
+	if it.group != w.group {
+		if err := w.closeParts(ctx); err != nil {
+			return err
+		}
+		w.group = it.group
+	}
+	if len(it.failed) > 0 {
+		if err := w.reject(ctx, it.failed); err != nil {
+			return err
+		}
+	}
+	rec := it.batch
+	if len(rec.Parts) == 0 {
+		return nil
+	}
+	if w.rows == nil {
+		var err error
+		if w.rows, err = w.sink.OpenPart(ctx, w.env, stage.PartID{Group: w.group}); err != nil {
+			return err
+		}
+	}
+	return w.rows.Write(ctx, rec.Record())
+}
+
+// reject writes failed rows as dead letters, where the sink can hold them.
+func (w *writer) reject(ctx context.Context, failed []*stage.RowError) error {
+	if w.log == nil {
+		return nil
+	}
+	if w.errors == nil {
+		part, err := w.sink.OpenPart(ctx, w.env, stage.PartID{Group: w.group, Errors: true})
+		if errors.Is(err, errors.ErrUnsupported) {
+			w.log = nil
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		w.errors = part
+	}
+	rec := w.log.record(failed)
+	defer rec.Release()
+	return w.errors.Write(ctx, rec)
+}
+
+func (w *writer) closeParts(ctx context.Context) error {
+	for _, p := range []*stage.PartWriter{&w.rows, &w.errors} {
+		if *p == nil {
+			continue
+		}
+		part, err := (*p).Close(ctx)
+		if err != nil {
+			return err
+		}
+		*p = nil
+		w.parts = append(w.parts, part)
+	}
+	return nil
+}
+
+// finish closes the last parts; a job without rows still gets one part, for its schema.
+func (w *writer) finish(ctx context.Context) error {
+	if err := w.closeParts(ctx); err != nil {
+		return err
+	}
+	for _, p := range w.parts {
+		if !p.ID.Errors {
+			return nil
+		}
+	}
+	part, err := w.sink.OpenPart(ctx, w.env, stage.PartID{})
+	if err != nil {
+		return err
+	}
+	w.rows = part
+	return w.closeParts(ctx)
+}
+
+// abort drops the parts that are still open.
+func (w *writer) abort(ctx context.Context) error {
+	var errs []error
+	for _, p := range []stage.PartWriter{w.rows, w.errors} {
+		if p != nil {
+			errs = append(errs, p.Abort(ctx))
+		}
+	}
+	return errors.Join(errs...)
+}

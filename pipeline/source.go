@@ -1,0 +1,126 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/penstock-data/penstock/pipeline/internal/sched"
+	"github.com/penstock-data/penstock/stage"
+)
+
+// splitsAhead is how many splits are listed before they are needed: enough to keep readers
+// busy over many small files, few enough that a listing of millions takes no memory.
+const splitsAhead = 256
+
+// startSource starts the lister of splits and the readers.
+func (r *run) startSource(o *operator) {
+	ctx := r.operatorContext(o)
+	r.splitRoom = make(chan struct{}, splitsAhead)
+	o.alive++
+	r.wg.Go(func() {
+		err := r.list(ctx, o)
+		r.events <- event{kind: evListed, op: o, err: err}
+		r.events <- event{kind: evGone, op: o}
+	})
+	o.addWorkers(r.readers(), 1)
+	for w := range o.workers {
+		r.wg.Go(func() { r.read(ctx, o, w) })
+	}
+}
+
+func (r *run) list(ctx context.Context, o *operator) error {
+	for s, err := range r.plan.scan.Splits(ctx) {
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return fmt.Errorf("read: list: %w", err)
+		}
+		select {
+		case r.splitRoom <- struct{}{}:
+		case <-ctx.Done():
+			return nil
+		}
+		r.events <- event{kind: evSplits, op: o, splits: []stage.Split{s}}
+	}
+	return nil
+}
+
+// wantSplit makes room for the lister to give one more. The loop never waits.
+func (r *run) wantSplit() {
+	select {
+	case <-r.splitRoom:
+	default:
+	}
+}
+
+// addSplits queues splits and puts them in groups: a group ends with the split that brings
+// it to GroupBytes, so groups are a function of the input alone.
+func (r *run) addSplits(o *operator, splits []stage.Split) {
+	for i := range splits {
+		s := &splits[i]
+		r.stats.addSplit(s)
+		if o.stopped {
+			continue
+		}
+		t := r.newTask(o, o.group)
+		t.split = s
+		r.ready(t, sched.Event{Bytes: max(s.Bytes, 0)})
+		if r.groupBytes += max(s.Bytes, 1); r.groupBytes >= r.cfg.GroupBytes && !r.cfg.Unordered {
+			r.groupBytes = 0
+			o.group++
+		}
+	}
+}
+
+// read is one reader: it takes splits until there are no more.
+func (r *run) read(ctx context.Context, o *operator, w int) {
+	r.events <- event{kind: evUp, op: o, worker: w}
+	for t := range o.workers[w].tasks {
+		c := &call{r: r, op: o, t: t, worker: w, started: time.Now()}
+		c.env = r.env(o, stage.Blocks)
+		c.env.Reserve = c.reserve
+		err := c.readSplit(ctx)
+		c.done(err)
+	}
+	r.events <- event{kind: evGone, op: o}
+}
+
+func (c *call) readSplit(ctx context.Context) (err error) {
+	reader, err := c.r.plan.scan.Open(ctx, c.env, *c.t.split, 0)
+	if err != nil {
+		return fmt.Errorf("read: %w", err)
+	}
+	defer func() {
+		if e := reader.Close(); e != nil && err == nil {
+			err = fmt.Errorf("read: %w", e)
+		}
+	}()
+	for {
+		b, err := reader.Next(ctx, c.r.cfg.BlockBytes)
+		var row *stage.RowError
+		switch {
+		case err == nil:
+			if err := c.handOver(ctx, []*block{c.newBlock(b)}); err != nil {
+				return err
+			}
+		case errors.Is(err, io.EOF):
+			return nil
+		case errors.As(err, &row) && row.Skippable:
+			c.failed = append(c.failed, row)
+			if len(c.failed) >= failuresAtOnce || !c.r.cfg.OnError.Skip {
+				if err := c.handOver(ctx, nil); err != nil {
+					return err
+				}
+			}
+		default:
+			return fmt.Errorf("read: %w", err)
+		}
+	}
+}
+
+// failuresAtOnce bounds the failed rows that a call keeps before it hands them over.
+const failuresAtOnce = 1024

@@ -1,0 +1,302 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/penstock-data/penstock/stage"
+)
+
+const (
+	maxAttempts  = 4 // of a batch whose failure is temporary, or whose worker was lost
+	firstBackoff = 100 * time.Millisecond
+)
+
+// startStage opens all of a stage's workers at once, each on a goroutine of its own.
+func (r *run) startStage(o *operator) {
+	ctx := r.operatorContext(o)
+	o.addWorkers(r.poolSize(o), o.step.bound.Need.Calls())
+	for w := range o.workers {
+		r.wg.Go(func() {
+			err := r.work(ctx, o, w)
+			r.events <- event{kind: evGone, op: o, worker: w, err: err}
+		})
+	}
+}
+
+// slot is the place of one worker. A worker that is lost is replaced in its place, once no
+// call is in it any more: calls hold the lock for reading.
+type slot struct {
+	mu     sync.RWMutex
+	worker stage.Worker
+}
+
+// work opens a worker, runs its tasks and closes it.
+func (r *run) work(ctx context.Context, o *operator, w int) (err error) {
+	s := &slot{}
+	if s.worker, err = r.openWorker(ctx, o); err != nil {
+		if ctx.Err() != nil {
+			err = nil
+		}
+		return err
+	}
+	defer func() {
+		if e := s.worker.Close(); e != nil && err == nil {
+			err = fmt.Errorf("%s: close: %w", o.name, e)
+		}
+	}()
+	r.events <- event{kind: evUp, op: o, worker: w}
+	var calls sync.WaitGroup
+	for range o.step.bound.Need.Calls() {
+		calls.Go(func() {
+			for t := range o.workers[w].tasks {
+				r.runTask(ctx, o, w, s, t)
+			}
+		})
+	}
+	calls.Wait()
+	return nil
+}
+
+func (r *run) openWorker(ctx context.Context, o *operator) (w stage.Worker, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%s: open: panic: %v", o.name, p)
+		}
+	}()
+	w, err = o.step.bound.Open(ctx, r.env(o, stage.Blocks))
+	if err != nil {
+		return nil, fmt.Errorf("%s: open: %w", o.name, err)
+	}
+	return w, nil
+}
+
+func (r *run) runTask(ctx context.Context, o *operator, w int, s *slot, t *task) {
+	c := &stageCall{call: call{r: r, op: o, t: t, worker: w, started: time.Now()}, slot: s}
+	c.env = r.env(o, stage.Blocks)
+	c.env.Reserve = c.reserve
+	var err error
+	if t.finish {
+		err = c.finish(ctx)
+	} else {
+		err = c.batch(ctx)
+	}
+	c.done(err)
+}
+
+// stageCall is a batch being processed.
+type stageCall struct {
+	call
+	slot   *slot
+	in     *input
+	worker stage.Worker // of the last attempt
+}
+
+// finish asks a worker for what it still holds.
+func (c *stageCall) finish(ctx context.Context) error {
+	e := &emitter{c: c, ctx: ctx, last: -1}
+	err := c.guard(func() error { return c.slot.worker.Finish(ctx, e.emit) })
+	if err = e.end(err); err != nil {
+		return fmt.Errorf("%s: finish: %w", c.op.name, err)
+	}
+	return nil
+}
+
+// batch processes a task's rows: all at once, and where that fails, what is left of them
+// again, or in halves.
+func (c *stageCall) batch(ctx context.Context) error {
+	in, err := assemble(c.op, c.t, c.env)
+	if err != nil {
+		return fmt.Errorf("%s: %w", c.op.name, err)
+	}
+	c.in, c.rows = in, in.rows
+	defer in.release()
+	return c.rowsFrom(ctx, 0, in.rows)
+}
+
+// rowsFrom processes rows [from, to) of the batch.
+func (c *stageCall) rowsFrom(ctx context.Context, from, to int) error {
+	need := c.op.step.bound.Need
+	for attempt := 0; ; attempt++ {
+		through, err := c.attempt(ctx, from, to, attempt)
+		from += through
+		switch {
+		case err == nil, errors.Is(err, stage.ErrDone):
+			return err
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case errors.Is(err, errEmitted), errors.Is(err, errContract):
+			return c.rowError(from, to-from, err, "")
+		case errors.Is(err, stage.ErrWorkerLost) && attempt+1 < maxAttempts:
+			if e := c.replaceWorker(ctx, err); e != nil {
+				return e
+			}
+		case stage.IsTemporary(err) && need.Retryable && attempt+1 < maxAttempts:
+			if e := sleep(ctx, firstBackoff<<attempt); e != nil {
+				return e
+			}
+		case !c.r.cfg.OnError.Skip:
+			return c.rowError(from, to-from, err, "")
+		case to-from <= 1 || !need.RowWise:
+			return c.fail(ctx, from, to, attempt+1, err)
+		default:
+			mid := from + (to-from)/2
+			if e := c.rowsFrom(ctx, from, mid); e != nil {
+				return e
+			}
+			return c.rowsFrom(ctx, mid, to)
+		}
+	}
+}
+
+// attempt makes one Process call over rows [from, to), and says how many of them are
+// finished even if it failed.
+func (c *stageCall) attempt(ctx context.Context, from, to, attempt int) (int, error) {
+	b := c.in.slice(from, to)
+	defer b.Release()
+	e := &emitter{c: c, ctx: ctx, in: c.in, from: from, to: to, attempts: attempt + 1, last: -1}
+	c.slot.mu.RLock()
+	c.worker = c.slot.worker
+	err := c.process(ctx, b, e)
+	c.slot.mu.RUnlock()
+	err = e.end(err)
+	return e.through, err
+}
+
+// process calls the worker, with a time limit where the stage has one. A call that outlives
+// it is left to itself, with its batch, and its worker counts as lost.
+func (c *stageCall) process(ctx context.Context, b stage.Batch, e *emitter) error {
+	worker := c.worker
+	limit := c.op.step.bound.Need.Timeout
+	if limit == 0 {
+		return c.guard(func() error { return worker.Process(ctx, b, e.emit) })
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	b.Retain()
+	result := make(chan error, 1)
+	go func() {
+		defer b.Release()
+		result <- c.guard(func() error { return worker.Process(ctx, b, e.emit) })
+		if e.abandoned() {
+			_ = worker.Close() // nobody is left to tell
+		}
+	}()
+	grace := time.NewTimer(2 * limit)
+	defer grace.Stop()
+	select {
+	case err := <-result:
+		if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			err = &stage.RowError{Row: -1, Kind: stage.TimedOut, Err: fmt.Errorf("no answer within %v", limit)}
+		}
+		return err
+	case <-grace.C:
+		e.abandon()
+		return &lostError{worker, fmt.Errorf("no answer within %v: %w", 2*limit, stage.ErrWorkerLost)}
+	}
+}
+
+// lostError is a worker that is still busy with a call that nobody waits for.
+type lostError struct {
+	busy stage.Worker
+	err  error
+}
+
+func (e *lostError) Error() string { return e.err.Error() }
+func (e *lostError) Unwrap() error { return e.err }
+
+// guard turns a panic into an error of the rows.
+func (c *stageCall) guard(f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			c.env.Logger().Error("stage panicked", "panic", p, "stack", string(debug.Stack()))
+			err = &stage.RowError{Row: -1, Kind: stage.Panicked, Err: fmt.Errorf("panic: %v", p)}
+		}
+	}()
+	return f()
+}
+
+// replaceWorker opens a worker in the place of the one that cause says is lost. Of several
+// calls that were in it, the first does so.
+func (c *stageCall) replaceWorker(ctx context.Context, cause error) error {
+	c.slot.mu.Lock()
+	defer c.slot.mu.Unlock()
+	if c.slot.worker != c.worker {
+		return nil
+	}
+	c.env.Logger().Warn("worker lost", "cause", cause)
+	var busy *lostError
+	if !errors.As(cause, &busy) {
+		if err := c.slot.worker.Close(); err != nil {
+			c.env.Logger().Warn("closing a lost worker", "err", err)
+		}
+	}
+	c.slot.worker = closedWorker{}
+	w, err := c.r.openWorker(ctx, c.op)
+	if err != nil {
+		return err
+	}
+	c.slot.worker = w
+	return nil
+}
+
+// closedWorker stands where a lost worker could not be replaced.
+type closedWorker struct{}
+
+func (closedWorker) Process(context.Context, stage.Batch, func(stage.Output) error) error {
+	return stage.ErrWorkerLost
+}
+func (closedWorker) Finish(context.Context, func(stage.Output) error) error { return nil }
+func (closedWorker) Close() error                                           { return nil }
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// rowError says which rows a failure belongs to: n of them from row on.
+func (c *stageCall) rowError(row, n int, err error, column string) *stage.RowError {
+	out := &stage.RowError{Stage: c.op.name, Row: -1, Column: column, Kind: stage.KindOf(err), Err: err}
+	var inner *stage.RowError
+	if errors.As(err, &inner) && inner == err { // do not say "row" twice
+		out.Err, out.Column = inner.Err, nameOr(column, inner.Column)
+	}
+	id := c.in.origin().At(row)
+	out.Row = id.FileRow()
+	if id.Split != nil {
+		out.Path = id.Split.Path
+	}
+	if n > 1 {
+		out.Err = fmt.Errorf("a batch of %d rows from here on: %w", n, out.Err)
+	}
+	return out
+}
+
+// fail gives rows [from, to) up: each becomes a dead letter.
+func (c *stageCall) fail(ctx context.Context, from, to, attempts int, err error) error {
+	for row := from; row < to; row++ {
+		c.addFailure(row, attempts, c.rowError(row, 1, err, ""))
+	}
+	if len(c.failed) < failuresAtOnce {
+		return nil
+	}
+	return c.handOver(ctx, nil)
+}
+
+func (c *stageCall) addFailure(row, attempts int, e *stage.RowError) {
+	e.Attempts = attempts
+	if c.r.cfg.OnError.Skip {
+		e.Input = c.in.json(row)
+	}
+	c.failed = append(c.failed, e)
+}

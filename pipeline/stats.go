@@ -1,0 +1,200 @@
+package pipeline
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/penstock-data/penstock/pipeline/internal/sched"
+	"github.com/penstock-data/penstock/stage"
+)
+
+// Stats is what a run has done so far.
+type Stats struct {
+	Elapsed    time.Duration
+	InputRows  int64 // that the source gave
+	InputTotal int64 // that it has in all; -1: not known (yet)
+	Rows       int64 // that came out
+	Failed     int64 // that were skipped
+	Parts      int   // of output that were committed
+	Done       bool  // the run has ended well
+	Operators  []OperatorStats
+	LimitedBy  string // what limited the run, in one line
+	Memory     MemoryStats
+}
+
+// OperatorStats is what one operator has done.
+type OperatorStats struct {
+	Name        string
+	Kind        string // "source", "stage" or "sink"
+	Workers     int    // that are open
+	Running     int    // tasks
+	Tasks       int64  // that were started
+	InRows      int64
+	OutRows     int64
+	Failed      int64
+	OutBytes    int64
+	QueuedBytes int64 // that wait for it
+	PeakBytes   int64 // that its output took at most
+	Busy        time.Duration
+	Blocked     time.Duration // waiting for room at a yield
+	Counters    map[stage.Counter]int64
+	Throttled   map[string]int64 // how often each rule kept it waiting, in samples
+}
+
+// MemoryStats is in bytes.
+type MemoryStats struct {
+	Limit     int64
+	Used      int64 // that the ledger knows of
+	Peak      int64
+	RSS       int64 // of the process; 0 where the system does not tell
+	PeakRSS   int64
+	ByPurpose map[string]int64
+}
+
+// Counter adds a counter up over all operators.
+func (s Stats) Counter(c stage.Counter) int64 {
+	var n int64
+	for _, o := range s.Operators {
+		n += o.Counters[c]
+	}
+	return n
+}
+
+// counters is counted into by many goroutines.
+type counters struct {
+	mu sync.Mutex
+	n  map[stage.Counter]int64
+}
+
+func (c *counters) add(name stage.Counter, n int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.n == nil {
+		c.n = map[stage.Counter]int64{}
+	}
+	c.n[name] += n
+}
+
+func (c *counters) copy() map[stage.Counter]int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return maps.Clone(c.n)
+}
+
+// statsKeeper makes Stats of a run. It belongs to the loop.
+type statsKeeper struct {
+	began   time.Time
+	last    Stats
+	total   int64 // rows of the splits listed so far
+	unknown bool  // a split did not say how many it has
+}
+
+func (k *statsKeeper) addSplit(s *stage.Split) {
+	if s.Exact && s.Rows >= 0 {
+		k.total += s.Rows
+	} else {
+		k.unknown = true
+	}
+}
+
+// tick looks at the run and tells the observer.
+func (k *statsKeeper) tick(r *run) {
+	for i, o := range r.ops {
+		if rule := r.sched.State(i).Rule; rule != sched.RuleNone && o.phase != ended {
+			o.stat.Throttled[string(rule)]++
+		}
+	}
+	k.snapshot(r)
+	k.trace(r.trace)
+	if r.cfg.Progress != nil {
+		r.cfg.Progress(k.last)
+	}
+}
+
+// trace records what memory is used for, and what waits for each operator.
+func (k *statsKeeper) trace(t *tracer) {
+	if t == nil {
+		return
+	}
+	memory, queues := map[string]any{}, map[string]any{}
+	for purpose, n := range k.last.Memory.ByPurpose {
+		memory[purpose] = n
+	}
+	for _, o := range k.last.Operators[1:] {
+		queues[o.Name] = o.QueuedBytes
+	}
+	t.counters("memory", memory)
+	t.counters("queued bytes", queues)
+}
+
+func (k *statsKeeper) stop(r *run) {
+	k.snapshot(r)
+	k.last.Done = r.err == nil
+	if r.cfg.Progress != nil {
+		r.cfg.Progress(k.last)
+	}
+}
+
+func (k *statsKeeper) snapshot(r *run) {
+	s := Stats{Elapsed: time.Since(k.began), InputTotal: -1, Failed: r.failed}
+	var held int64
+	for i, o := range r.ops {
+		st := r.sched.State(i)
+		o.stat.PeakBytes = max(o.stat.PeakBytes, st.Held)
+		c := o.stat
+		c.QueuedBytes, held = held, st.Held
+		c.Counters, c.Throttled = o.counters.copy(), maps.Clone(o.stat.Throttled)
+		s.Operators = append(s.Operators, c)
+	}
+	s.InputRows = r.ops[0].stat.OutRows
+	s.Rows = r.sink.stat.InRows
+	if r.ops[0].inputEnded && !k.unknown {
+		s.InputTotal = k.total
+	}
+	s.Memory = MemoryStats{
+		Limit: r.ledger.limit, Used: r.ledger.total.Load(), Peak: r.ledger.peak.Load(),
+		ByPurpose: r.ledger.byPurpose(),
+	}
+	s.Memory.RSS, s.Memory.PeakRSS = residentSet()
+	s.LimitedBy = limitedBy(s)
+	k.last = s
+}
+
+// limitedBy names the operator whose workers had the least time to spare.
+func limitedBy(s Stats) string {
+	best, share := -1, 0.0
+	for i, o := range s.Operators {
+		if n := float64(o.Workers) * float64(s.Elapsed); n > 0 && float64(o.Busy)/n > share {
+			best, share = i, float64(o.Busy)/n
+		}
+	}
+	if best < 0 {
+		return "nothing yet"
+	}
+	o := s.Operators[best]
+	return fmt.Sprintf("%s: %d workers %.0f %% busy", o.Name, o.Workers, 100*min(share, 1))
+}
+
+// residentSet is the process's resident memory now and at its peak, in bytes.
+func residentSet() (now, peak int64) {
+	var use syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &use) == nil {
+		peak = use.Maxrss << 10
+	}
+	raw, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		return 0, peak
+	}
+	if f := strings.Fields(string(raw)); len(f) > 1 {
+		if pages, err := strconv.ParseInt(f[1], 10, 64); err == nil {
+			now = pages * int64(os.Getpagesize())
+		}
+	}
+	return now, max(now, peak)
+}
