@@ -44,6 +44,16 @@ func newOracle(t testing.TB) *oracle {
 	return &oracle{in: json.NewEncoder(in), out: bufio.NewReaderSize(out, 1<<20)}
 }
 
+// oneGoroutine skips, under the race detector, a test that compares at length
+// and starts no goroutine: there is nothing to find, and it takes ten times as
+// long. [TestRandomTexts] and [TestConcurrentUse] remain.
+func oneGoroutine(t *testing.T) {
+	if raceEnabled {
+		t.Skip("one goroutine: nothing for the race detector")
+	}
+	t.Parallel()
+}
+
 // request is what both sides are asked.
 type request struct {
 	File      string      `json:"file,omitempty"`

@@ -82,7 +82,7 @@ var pairs = [][2]string{
 }
 
 func TestPostProcessors(t *testing.T) {
-	t.Parallel()
+	oneGoroutine(t)
 	o := newOracle(t)
 	for i, v := range postVariants() {
 		t.Run(v.name, func(t *testing.T) {
@@ -103,7 +103,7 @@ func TestPostProcessors(t *testing.T) {
 }
 
 func TestTruncation(t *testing.T) {
-	t.Parallel()
+	oneGoroutine(t)
 	o := newOracle(t)
 	for _, v := range []variant{
 		{name: "bert", norm: bertNorm(true, true, true, nil), pre: bertPre, post: clsSep("BertProcessing")},

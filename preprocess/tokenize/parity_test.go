@@ -29,7 +29,7 @@ func everyCodePoint(lo, hi rune) []string {
 // all of the planes that hold characters, and of the rest, which all tables
 // treat alike, the ends.
 func TestEveryCodePoint(t *testing.T) {
-	t.Parallel()
+	oneGoroutine(t)
 	o := newOracle(t)
 	r := miniLM(t, true)
 	tok := r.open(t)

@@ -52,29 +52,34 @@ func parseNormalizer(raw json.RawMessage, depth int) (normalizer, error) {
 		}
 		return prepend{p.Prepend}, nil
 	case "Sequence":
-		var s struct {
-			List []json.RawMessage `json:"normalizers"`
-		}
-		if err := into(part, raw, &s, "normalizers"); err != nil {
-			return nil, err
-		}
-		var out normalizers
-		for _, r := range s.List {
-			n, err := parseNormalizer(r, depth+1)
-			if err != nil {
-				return nil, err
-			}
-			if n == nil {
-				return nil, errors.New("normalizer Sequence: null in the list")
-			}
-			out = append(out, n)
-		}
-		if len(out) == 1 {
-			return out[0], nil
-		}
-		return out, nil
+		return parseNormalizers(part, raw, depth)
 	}
 	return nil, unsupported("normalizer", kind, knownNormalizers...)
+}
+
+// parseNormalizers reads a Sequence.
+func parseNormalizers(part string, raw json.RawMessage, depth int) (normalizer, error) {
+	var s struct {
+		List []json.RawMessage `json:"normalizers"`
+	}
+	if err := into(part, raw, &s, "normalizers"); err != nil {
+		return nil, err
+	}
+	var out normalizers
+	for _, r := range s.List {
+		n, err := parseNormalizer(r, depth+1)
+		if err != nil {
+			return nil, err
+		}
+		if n == nil {
+			return nil, errors.New("normalizer Sequence: null in the list")
+		}
+		out = append(out, n)
+	}
+	if len(out) == 1 {
+		return out[0], nil
+	}
+	return out, nil
 }
 
 func parseBertNormalizer(part string, raw json.RawMessage) (normalizer, error) {

@@ -270,7 +270,7 @@ func awkward() []string {
 }
 
 func TestVariants(t *testing.T) {
-	t.Parallel()
+	oneGoroutine(t)
 	o := newOracle(t)
 	all := slices.Concat(bertVariants(), splitVariants(), addedVariants())
 	for i, v := range all {
@@ -303,7 +303,7 @@ func (g *textMaker) marksText() string {
 }
 
 func TestNormalForms(t *testing.T) {
-	t.Parallel()
+	oneGoroutine(t)
 	o := newOracle(t)
 	var points []string
 	for _, r := range wideRanges {
