@@ -138,7 +138,7 @@ func (r *run) loop(ctx context.Context) {
 			cancelled = nil
 			r.fail(context.Cause(ctx))
 		case <-tick.C:
-			r.pending = append(r.pending, sched.Event{Kind: sched.LimitChange, Bytes: r.ledger.forBlocks()})
+			r.pushLimit()
 			r.stats.tick(r)
 		}
 		r.settle()
@@ -216,6 +216,7 @@ func (r *run) handle(ev event) {
 	case evUp:
 		ev.op.stat.Workers++
 		r.push(sched.Event{Kind: sched.WorkerUp, Op: ev.op.index, Worker: ev.worker})
+		r.pushLimit() // its model is in memory now
 	case evGone:
 		ev.op.alive--
 		if ev.err != nil {
@@ -236,6 +237,11 @@ func (r *run) handle(ev event) {
 }
 
 func (r *run) push(ev sched.Event) { r.pending = append(r.pending, ev) }
+
+// pushLimit tells the scheduler what the limit leaves for blocks.
+func (r *run) pushLimit() {
+	r.push(sched.Event{Kind: sched.LimitChange, Bytes: r.ledger.forBlocks()})
+}
 
 // attachFailures puts failed rows behind the rows that their task has yielded before.
 func (r *run) attachFailures(t *task, failed []*stage.RowError) {

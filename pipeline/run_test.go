@@ -50,6 +50,7 @@ type watch struct{ stats pipeline.Stats }
 
 func (w *watch) config(cfg pipeline.Config) pipeline.Config {
 	cfg.Progress = func(s pipeline.Stats) { w.stats = s }
+	cfg.ProgressEvery = time.Hour // a run must not need a tick to go on
 	return cfg
 }
 

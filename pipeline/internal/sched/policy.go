@@ -31,24 +31,28 @@ func (s *Scheduler) accept(i int, t *task, alone bool) {
 	if t.grow {
 		s.use(o, 0, t.bytes)
 		t.reserved += t.bytes
-		s.goOn(i, t, alone)
+		if alone { // nothing else runs, and there is no block that could make something run
+			s.resume(i, t, true)
+		} else {
+			s.goOn(i, t)
+		}
 		return
 	}
 	s.use(o, t.bytes, -t.reserved)
 	t.reserved, t.bytes = 0, 0
 	s.act(Action{Kind: Accept, Op: i, Task: t.id, Worker: t.worker, Alone: alone})
-	s.goOn(i, t, false)
+	s.goOn(i, t)
 }
 
 // goOn lets a task go on at once, or has it stand in line: a generator, so that others may
 // have their turn, and any task whose CPU is taken by now.
-func (s *Scheduler) goOn(i int, t *task, alone bool) {
+func (s *Scheduler) goOn(i int, t *task) {
 	if o := &s.ops[i]; (o.Generator || !s.cpuFor(o)) && !o.stopped {
 		t.state = paused
 		heap.Push(&o.pauses, t)
 		return
 	}
-	s.resume(i, t, alone)
+	s.resume(i, t, false)
 }
 
 func (s *Scheduler) resume(i int, t *task, alone bool) {

@@ -32,6 +32,7 @@ type Task struct {
 type Yield struct {
 	Seconds float64
 	Bytes   int64
+	Reserve int64 // bytes that are asked for before the block is made
 }
 
 // Config is a simulation.
@@ -179,7 +180,11 @@ func (m *simulation) decide(settled bool, f func() []sched.Action) bool {
 		case sched.Accept:
 			m.accept(a.Op, t)
 		case sched.Resume:
-			t.at++
+			if p := &t.plan[t.at]; p.Reserve > 0 {
+				p.Reserve = 0
+			} else {
+				t.at++
+			}
 			m.step(a.Op, t)
 		}
 	}
@@ -193,6 +198,10 @@ func (m *simulation) step(i int, t *simTask) {
 		return
 	}
 	y := t.plan[t.at]
+	if y.Reserve > 0 {
+		m.push(sched.Event{Kind: sched.Reserve, Op: i, Task: t.ID, Bytes: y.Reserve})
+		return
+	}
 	m.res.Busy[i] += y.Seconds
 	m.at(y.Seconds, func() {
 		if y.Bytes == 0 {

@@ -74,6 +74,9 @@ func graph(seed uint64) (sim.Config, int64) {
 					bytes *= 100
 				}
 				out[k] = sim.Yield{Seconds: speed * r.Float64(), Bytes: bytes}
+				if r.IntN(4) == 0 {
+					out[k].Reserve = 1 + r.Int64N(2*bytes)
+				}
 			}
 			if i == n {
 				return []sim.Yield{{Seconds: speed * r.Float64()}}
