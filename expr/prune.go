@@ -32,20 +32,15 @@ func MayMatch(e Expr, stats func(col string) (min, max any, nulls, rows int64, o
 	return p.outcomes(e).yes
 }
 
-// outcomes are the truth values that a condition could have over the rows: a superset of those that it has.
-type outcomes struct{ yes, no, null bool }
+// outcomes are the truth values that a condition could have over the rows, null aside: a superset of those that it has. Null needs no place, for
+// nothing that is looked into turns it into true.
+type outcomes struct{ yes, no bool }
 
-var anyOutcome = outcomes{true, true, true}
+var anyOutcome = outcomes{true, true}
 
-func (a outcomes) and(b outcomes) outcomes {
-	return outcomes{a.yes && b.yes, a.no || b.no, a.null || b.null}
-}
-
-func (a outcomes) or(b outcomes) outcomes {
-	return outcomes{a.yes || b.yes, a.no && b.no, a.null || b.null}
-}
-
-func (a outcomes) not() outcomes { return outcomes{a.no, a.yes, a.null} }
+func (a outcomes) and(b outcomes) outcomes { return outcomes{a.yes && b.yes, a.no || b.no} }
+func (a outcomes) or(b outcomes) outcomes  { return outcomes{a.yes || b.yes, a.no && b.no} }
+func (a outcomes) not() outcomes           { return outcomes{a.no, a.yes} }
 
 type pruner struct {
 	stats func(col string) (min, max any, nulls, rows int64, ok bool)
@@ -53,12 +48,7 @@ type pruner struct {
 
 func (p pruner) outcomes(e Expr) outcomes {
 	switch e := e.(type) {
-	case *column:
-		return p.boolean(p.interval(e))
-	case *literal:
-		if e.val == nil && e.bad == "" {
-			return outcomes{null: true}
-		}
+	case *column, *literal:
 		return p.boolean(p.interval(e))
 	case *call:
 		return p.call(e)
@@ -103,7 +93,7 @@ func (p pruner) call(e *call) outcomes {
 }
 
 func (p pruner) boolean(v interval) outcomes {
-	out := outcomes{yes: v.values, no: v.values, null: v.nulls}
+	out := outcomes{yes: v.values, no: v.values}
 	if hi, ok := v.hi.(bool); ok && !hi {
 		out.yes = false
 	}
@@ -200,25 +190,25 @@ func isNaN(v any) bool {
 
 // compareIntervals finds what l op r can be. It must allow for all that Bind does with the operands before they are compared.
 func compareIntervals(op opcode, l, r interval) outcomes {
-	out := outcomes{null: l.nulls || r.nulls}
 	if !l.values || !r.values {
-		return out
+		return outcomes{} // null only
 	}
 	l, r, ok := meet(l, r)
 	if !ok {
-		return outcomes{true, true, out.null}
+		return anyOutcome
 	}
 	less, lessOK := below(l.lo, r.hi, false, r.column)
 	more, moreOK := below(r.lo, l.hi, false, l.column)
 	reachL, okL := below(l.lo, r.hi, true, r.column)
 	reachR, okR := below(r.lo, l.hi, true, l.column)
 	if !lessOK || !moreOK || !okL || !okR {
-		return outcomes{true, true, out.null}
+		return anyOutcome
 	}
 	equal, unordered := reachL && reachR, l.nan || r.nan
 	if !l.column && l.lo == nil || !r.column && r.lo == nil { // the literal NaN
 		less, more, equal = false, false, false
 	}
+	var out outcomes
 	switch op {
 	case opEq:
 		out.yes, out.no = equal, less || more || unordered

@@ -170,10 +170,12 @@ func TestMayMatch(t *testing.T) {
 		"nan":  {math.NaN(), 3.0, 0, 100},
 		"odd":  {int64(5), int64(2), 0, 100},
 		"dec":  {nil, nil, 0, 100},
+		"i53":  {int64(1<<53 + 1), int64(1<<53 + 1), 0, 100}, // equal as float64
+		"f53":  {float64(1 << 53), float64(1 << 53), 0, 100},
 	}
 	for text, want := range map[string]bool{
 		"i > 20": false, "i >= 20": true, "i < 10": false, "10 > i": false, "i = 9": false, "i = 15": true, "i = 15.5": true, "i > 20.5": false,
-		"i != 15": true, "not (i >= 10)": false, "not (i <= 20)": false, "i in (1, 2, 30)": false, "i in (1, 12)": true, "i in ()": false,
+		"i != 15": true, "not (i >= 10)": false, "not (i <= 20)": false, "not (i > 5 or f > 0.5)": false, "i in (1, 2, 30)": false, "i in (1, 12)": true, "i in ()": false,
 		"i is null": false, "i is not null": true, "not (i is not null)": false, "i > 20 or i < 10": false, "i > 20 or f > 0.5": true,
 		"i > 15 and i > 30": false, "i > null": false, "i in (null)": false, "i + 1 > 100": true, "length(s) > 1000": true,
 		"u = 5": false, "u > -1": true, "u < -1": false, "u = 18446744073709551615": true,
@@ -186,7 +188,7 @@ func TestMayMatch(t *testing.T) {
 		"none = 1": false, "none is null": true, "none is not null": false, "not (none = 1)": false, "none": false,
 		"some is null": true, "some is not null": true, "some = 3": false,
 		`"nan" < 0.0`: true, `"nan" > 3.0`: false, "nan < 0.0": false, "odd = 100": true, "dec = 7": true, "dec is null": false, "other = 1": true,
-		"i = u": false, "i < u": true, "i > u": false, "f < i": true, "f > i": false, "i = f": false, "i < t": true, "s = 1": true,
+		"i = u": false, "i < u": true, "i > u": false, "f < i": true, "f > i": false, "i = f": false, "i53 = f53": true, "i53 > f53": false, "i53 = 9007199254740992.0": false, "i < t": true, "s = 1": true,
 		"true": true, "false": false, "null": false, "1 > 2": false, "'2024-01-01' > date '2023-01-01'": true,
 	} {
 		e, err := expr.Parse(text)
