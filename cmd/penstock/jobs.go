@@ -1,0 +1,288 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"strings"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/penstock-data/penstock/job"
+	"github.com/penstock-data/penstock/pipeline"
+)
+
+// paths is a flag that takes all that follows it up to the next flag, so that a shell's
+// glob can stand behind it: --input in/*.txt.
+type paths []string
+
+// Decode takes the values.
+func (p *paths) Decode(ctx *kong.DecodeContext) error {
+	first, err := ctx.Scan.PopValue("path")
+	if err != nil {
+		return err
+	}
+	*p = append(*p, fmt.Sprint(first.Value))
+	for ctx.Scan.Peek().Type == kong.UntypedToken {
+		text, ok := ctx.Scan.Peek().Value.(string)
+		if !ok || strings.HasPrefix(text, "-") && text != "-" {
+			break
+		}
+		*p = append(*p, text)
+		ctx.Scan.Pop()
+	}
+	return nil
+}
+
+// library is the flag of whatever may load a model.
+type library struct {
+	ORTLib string `group:"Resources:" name:"ort-lib" env:"PENSTOCK_ORT_LIB" placeholder:"PATH" help:"ONNX Runtime's shared library, or a folder that holds it. Without it: beside the binary, lib/ there, build/lib, the system's folders."`
+}
+
+// jobFlags are the flags of every verb that runs a job.
+type jobFlags struct {
+	BatchSize     int    `group:"Resources:" default:"64" help:"Rows that a model is given at a time."`
+	Actors        int    `group:"Resources:" default:"2" help:"Calls of a model at the same time."`
+	Limit         int64  `group:"Input and output:" placeholder:"N" help:"Read no more rows than this."`
+	SourceColumns bool   `group:"Input and output:" help:"Add the columns file and row, which say where a row comes from."`
+	PreserveOrder bool   `group:"Rows:" default:"true" placeholder:"true" help:"Keep the rows in the order of the input (default); =false lets them go as they come."`
+	OnError       string `group:"Rows:" enum:"fail,skip" default:"fail" help:"What becomes of the job when a row fails: fail, or skip the row and write it to OUTPUT/_errors."`
+	MaxErrors     int64  `group:"Rows:" placeholder:"N" help:"With --on-error skip: give up when more rows than this have failed."`
+
+	Format string `group:"Input and output:" placeholder:"FORMAT" help:"Format of the output: parquet (default), jsonl, csv or ipc."`
+	Mode   string `group:"Input and output:" enum:"error,overwrite,append,ignore" default:"error" help:"What to do where the output exists: ${enum}."`
+
+	MemoryLimit job.Size `group:"Resources:" placeholder:"2GiB" help:"Memory that the job may hold. Default: 70 % of the cgroup's or the machine's."`
+	CPUs        int      `group:"Resources:" name:"cpus" placeholder:"N" help:"Cores that the job may use. Default: all."`
+
+	Show     int    `group:"Reports:" placeholder:"N" help:"Print the first N rows of the result as a table."`
+	Progress string `group:"Reports:" enum:"auto,bar,log,none" default:"auto" help:"How progress is shown, on stderr: ${enum}."`
+	Quiet    bool   `group:"Reports:" short:"q" help:"Print nothing but errors, and what --show and --stats ask for."`
+	Stats    string `group:"Reports:" enum:"text,json" default:"text" help:"Form of the summary at the end: ${enum}."`
+	Trace    string `group:"Reports:" placeholder:"FILE.json" help:"Write a trace of every task, for chrome://tracing or Perfetto."`
+	Explain  bool   `group:"Reports:" help:"Print how the job would run, and do not run it."`
+	library  `embed:""`
+}
+
+// settings are those flags that belong to the job.
+func (f *jobFlags) settings() job.Settings {
+	return job.Settings{MemoryLimit: f.MemoryLimit, CPUs: f.CPUs, PreserveOrder: &f.PreserveOrder, OnError: f.OnError, MaxErrors: f.MaxErrors,
+		BatchSize: f.BatchSize, Actors: f.Actors, Show: f.Show}
+}
+
+// inOut are the flags that say what is read and where it goes.
+type inOut struct {
+	Input  paths  `group:"Input and output:" required:"" placeholder:"PATH…" help:"Files, folders and globs to read: text, JSON Lines, CSV, Parquet, Arrow IPC, also .gz and .zst."`
+	Column string `group:"Input and output:" default:"text" help:"The column of text. Files of lines have the one column text."`
+	Output string `group:"Input and output:" required:"" placeholder:"DIR" help:"Folder to write."`
+}
+
+func (f *inOut) job(flags *jobFlags, stages ...job.Stage) *job.Job {
+	return &job.Job{
+		Source:   job.Source{Path: job.Strings(f.Input), Limit: flags.Limit, SourceColumns: flags.SourceColumns},
+		Stages:   stages,
+		Sink:     job.Sink{Format: flags.Format, Path: f.Output, Mode: flags.Mode},
+		Settings: flags.settings(),
+	}
+}
+
+type classifyCmd struct {
+	Model       string   `required:"" placeholder:"DIR" help:"Model folder, as Hugging Face has them, or an ONNX file in one."`
+	Labels      []string `sep:"none" placeholder:"A,B,…" help:"Labels, each as a name or \"name: description\"."`
+	LabelsFile  string   `placeholder:"FILE" help:"Labels from a file, one a line as \"name: description\"; # begins a comment."`
+	Template    string   `default:"This message is about {}." help:"What a text is compared with: {} stands for the label's description, or its name."`
+	Temperature float64  `placeholder:"0.033" help:"Of the softmax that makes scores of cosines: lower is surer. Default: 1/30."`
+	inOut       `embed:""`
+	jobFlags    `embed:""`
+}
+
+func (classifyCmd) Help() string {
+	return `Adds the columns label (string) and score (float32). No training is needed: a text gets the label whose sentence has the embedding that is most like its own.
+
+Example:
+
+    penstock classify --model build/models/all-MiniLM-L6-v2 --labels "order,billing,spam: a scam or a prize" --input examples/messages.txt --output out --show 5
+`
+}
+
+func (c *classifyCmd) Run(ctx context.Context, a *app) error {
+	step := job.Classify{Model: c.Model, LabelsFile: c.LabelsFile, Column: c.Column, Template: c.Template, Temperature: c.Temperature}
+	for _, list := range c.Labels {
+		labels, err := job.ParseLabels(list)
+		if err != nil {
+			return misuse{err}
+		}
+		step.Labels = append(step.Labels, labels...)
+	}
+	if len(c.Labels) == 0 && c.LabelsFile == "" {
+		return misuse{errors.New("missing flags: --labels=A,B,… or --labels-file=FILE")}
+	}
+	return a.execute(ctx, c.job(&c.jobFlags, job.Stage{Name: "classify", Step: step}), &c.jobFlags)
+}
+
+type embedCmd struct {
+	Model    string `required:"" placeholder:"DIR" help:"Model folder, as Hugging Face has them, or an ONNX file in one."`
+	Prompt   string `placeholder:"NAME" help:"One of the model's prompts, put before every text."`
+	inOut    `embed:""`
+	jobFlags `embed:""`
+}
+
+func (embedCmd) Help() string {
+	return `Adds the column embedding (fixed_size_list<float32>). A null text has a null embedding.
+
+Example:
+
+    penstock embed --model build/models/all-MiniLM-L6-v2 --input in/*.parquet --column text --output out
+`
+}
+
+func (c *embedCmd) Run(ctx context.Context, a *app) error {
+	step := job.Embed{Model: c.Model, Prompt: c.Prompt, Column: c.Column}
+	return a.execute(ctx, c.job(&c.jobFlags, job.Stage{Name: "embed", Step: step}), &c.jobFlags)
+}
+
+type runCmd struct {
+	Job      string   `arg:"" name:"JOB.yaml" help:"The job: source, stages and sink."`
+	Set      []string `sep:"none" placeholder:"KEY=VALUE" help:"Put a value into the job: source.path=in.csv, stages.0.embed.batch_size=32."`
+	jobFlags `embed:""`
+}
+
+func (runCmd) Help() string {
+	return `A job has a source, stages and a sink; one without stages copies. Flags that are given go before what the job says.
+
+    source: {path: in/*.parquet, columns: [id, text]}
+    stages:
+      - embed: {model: build/models/all-MiniLM-L6-v2, column: text}
+    sink: {path: out, mode: overwrite}
+    run: {memory_limit: 2GiB, on_error: skip}
+
+Stages: embed, classify, select, drop, rename, filter, with_column, limit, source_columns.
+
+Example:
+
+    penstock run job.yaml --set sink.path=out2 --limit 100
+`
+}
+
+func (c *runCmd) Run(ctx context.Context, a *app, at *kong.Context) error {
+	j, err := job.Load(c.Job, c.Set)
+	if err != nil {
+		return err
+	}
+	given := map[string]bool{}
+	for _, p := range at.Path {
+		if p.Flag != nil {
+			given[p.Flag.Name] = true
+		}
+	}
+	c.override(j, given)
+	return a.execute(ctx, j, &c.jobFlags)
+}
+
+// override puts the flags that were given in the place of what the job says.
+func (c *runCmd) override(j *job.Job, given map[string]bool) {
+	to, from := &j.Settings, c.settings()
+	for name, set := range map[string]func(){
+		"memory-limit":   func() { to.MemoryLimit = from.MemoryLimit },
+		"cpus":           func() { to.CPUs = from.CPUs },
+		"preserve-order": func() { to.PreserveOrder = from.PreserveOrder },
+		"on-error":       func() { to.OnError = from.OnError },
+		"max-errors":     func() { to.MaxErrors = from.MaxErrors },
+		"show":           func() { to.Show = from.Show },
+		"limit":          func() { j.Source.Limit = c.Limit },
+		"source-columns": func() { j.Source.SourceColumns = c.SourceColumns },
+		"format":         func() { j.Sink.Format = c.Format },
+		"mode":           func() { j.Sink.Mode = c.Mode },
+		"batch-size":     func() { to.BatchSize = from.BatchSize; j.Pool(0, from.BatchSize) },
+		"actors":         func() { to.Actors = from.Actors; j.Pool(from.Actors, 0) },
+	} {
+		if given[name] {
+			set()
+		}
+	}
+}
+
+// execute runs a job and tells about it.
+func (a *app) execute(ctx context.Context, j *job.Job, f *jobFlags) (err error) {
+	opts := job.Options{Library: f.ORTLib}
+	bound(j.Settings)
+	if f.Explain {
+		text, err := j.Explain(ctx, opts)
+		fmt.Fprint(a.stdout, text)
+		return a.inFlags(j, err)
+	}
+	if f.Trace != "" {
+		file, err := os.Create(f.Trace)
+		if err != nil {
+			return fmt.Errorf("job: --trace: %w", err)
+		}
+		defer func() { err = errors.Join(err, file.Close()) }()
+		opts.Trace = file
+	}
+	show := a.progress(f)
+	opts.Progress = show.update
+	res, err := j.Run(ctx, opts)
+	show.end(err == nil)
+	defer res.Release()
+	var stop interrupted
+	if err != nil && errors.As(context.Cause(ctx), &stop) {
+		return fmt.Errorf("%w: %s; %s is as it was before", stop, rowsDone(res.Stats), j.Sink.Path)
+	}
+	if err != nil {
+		return a.inFlags(j, err)
+	}
+	a.table(res.Shown)
+	a.summary(j, res, f)
+	if res.Stats.Failed > 0 {
+		return skippedRows{}
+	}
+	return nil
+}
+
+func rowsDone(s pipeline.Stats) string {
+	if s.InputTotal > 0 {
+		return fmt.Sprintf("%s of %s rows were done", grouped(s.Rows), grouped(s.InputTotal))
+	}
+	return fmt.Sprintf("%s rows were done", grouped(s.Rows))
+}
+
+// bound holds the Go runtime to the same limits as the job.
+func bound(s job.Settings) {
+	if debug.SetMemoryLimit(-1) == math.MaxInt64 { // no GOMEMLIMIT
+		limit := int64(s.MemoryLimit)
+		if limit <= 0 {
+			limit = pipeline.DefaultMemoryLimit()
+		}
+		debug.SetMemoryLimit(limit)
+	}
+	if s.CPUs > 0 {
+		runtime.GOMAXPROCS(min(s.CPUs, runtime.NumCPU()))
+	}
+}
+
+// flagNames says which flag a setting of a job that was made from flags comes from.
+var flagNames = map[string]string{
+	"run.memory_limit": "--memory-limit", "run.cpus": "--cpus", "run.max_errors": "--max-errors", "run.batch_size": "--batch-size",
+	"run.actors": "--actors", "run.show": "--show", "source.path": "--input", "source.limit": "--limit", "sink.path": "--output",
+	"sink.format": "--format", "stages[0].classify.temperature": "--temperature",
+}
+
+// inFlags puts faults of a job without a file into the words of the command line.
+func (a *app) inFlags(j *job.Job, err error) error {
+	var faults job.Faults
+	if j.Name != "" || !errors.As(err, &faults) {
+		return err
+	}
+	names := maps.Clone(flagNames)
+	for i := range faults {
+		if name, ok := names[faults[i].Key]; ok {
+			faults[i].Key = name
+		}
+	}
+	return faults
+}
