@@ -1,0 +1,477 @@
+package readers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/apache/arrow/go/v17/arrow/memory"
+	"github.com/apache/arrow/go/v17/parquet"
+	"github.com/apache/arrow/go/v17/parquet/file"
+	"github.com/apache/arrow/go/v17/parquet/metadata"
+	"github.com/apache/arrow/go/v17/parquet/pqarrow"
+
+	"github.com/penstock-data/penstock/expr"
+	"github.com/penstock-data/penstock/stage"
+)
+
+// ParquetConfig is a source of Parquet files.
+type ParquetConfig struct {
+	Files `json:"-"`
+}
+
+// Parquet is a source of Parquet files. A row group is a split. Only the columns that are
+// asked for are decoded, and row groups whose statistics say that no row passes the filter
+// are left out; the filter itself is left to the caller. Pages are read as they are
+// needed, so a row group may be larger than memory.
+func Parquet(cfg ParquetConfig) stage.Source {
+	return &fileSource{files: cfg.Files, format: parquetFormat{}}
+}
+
+type parquetFormat struct{}
+
+func (parquetFormat) name() Format    { return ParquetFormat }
+func (parquetFormat) options() any    { return nil }
+func (parquetFormat) validate() error { return nil }
+
+func (parquetFormat) schema(_ context.Context, in *input) (*arrow.Schema, error) {
+	f, err := openParquet(in, nil)
+	if err != nil {
+		return nil, err
+	}
+	return f.schema(), nil
+}
+
+// parquetFile is an open file whose footer is read.
+type parquetFile struct {
+	in    *input
+	props *parquet.ReaderProperties
+	*file.Reader
+	arrow  *pqarrow.FileReader
+	fields []arrow.Field // as the schema says, lists of fixed size included
+}
+
+// openParquet reads the footer, unless it was read before. It decodes into ordinary
+// memory: what is given to the consumer is copied into that of its choice.
+func openParquet(in *input, meta *metadata.FileMetaData) (f *parquetFile, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("readers: %s: the footer is corrupt: %v", in.path, p)
+		}
+	}()
+	f = &parquetFile{in: in, props: parquet.NewReaderProperties(memory.DefaultAllocator)}
+	f.props.BufferedStreamEnabled = true
+	if f.Reader, err = file.NewParquetReader(in, file.WithReadProps(f.props), file.WithMetadata(meta)); err != nil {
+		return nil, in.noParquet(err)
+	}
+	f.WriterVersion() // is worked out once, and not by several goroutines
+	f.arrow, err = pqarrow.NewFileReader(f.Reader, pqarrow.ArrowReadProperties{}, memory.DefaultAllocator)
+	if err != nil && f.MetaData().KeyValueMetadata() != nil {
+		// an Arrow schema of types that this release does not know is only a hint
+		f.MetaData().FileMetaData.KeyValueMetadata = nil
+		f.arrow, err = pqarrow.NewFileReader(f.Reader, pqarrow.ArrowReadProperties{}, memory.DefaultAllocator)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("readers: %s: its schema cannot be read: %w", in.path, err)
+	}
+	for i := range f.arrow.Manifest.Fields {
+		field := *f.arrow.Manifest.Fields[i].Field
+		field.Metadata = withoutFieldID(field.Metadata)
+		f.fields = append(f.fields, field)
+		asLists(&f.arrow.Manifest.Fields[i])
+	}
+	return f, nil
+}
+
+func (in *input) noParquet(err error) error {
+	if in.fault != nil || in.ctx.Err() != nil {
+		return fmt.Errorf("readers: %s: %w", in.path, err)
+	}
+	if _, codec := splitName(in.path); codec != "" {
+		return fmt.Errorf("readers: %s: Parquet files compressed as a whole cannot be read: unpack it first", in.path)
+	}
+	return fmt.Errorf("readers: %s (%d bytes): not a Parquet file, or cut short: %w", in.path, in.info.Size(), err)
+}
+
+func (f *parquetFile) schema() *arrow.Schema {
+	meta := f.arrow.Manifest.SchemaMeta
+	if origin := f.arrow.Manifest.OriginSchema; origin != nil {
+		m := origin.Metadata()
+		meta = &m
+	}
+	return arrow.NewSchema(f.fields, meta)
+}
+
+// withoutFieldID drops the mark that Arrow's reader puts on every field.
+func withoutFieldID(meta arrow.Metadata) arrow.Metadata {
+	var keys, values []string
+	for i, k := range meta.Keys() {
+		if k != "PARQUET:field_id" || meta.Values()[i] != "-1" {
+			keys, values = append(keys, k), append(values, meta.Values()[i])
+		}
+	}
+	return arrow.NewMetadata(keys, values)
+}
+
+// asLists has lists of fixed size read as lists: Arrow's reader of the former takes a
+// null among them for a fault. [fixLists] turns them back.
+func asLists(f *pqarrow.SchemaField) {
+	if !hasFixedList(f.Field.Type) {
+		return
+	}
+	for i := range f.Children {
+		asLists(&f.Children[i])
+	}
+	switch f.Field.Type.(type) {
+	case *arrow.StructType:
+		fields := make([]arrow.Field, len(f.Children))
+		for i, c := range f.Children {
+			fields[i] = *c.Field
+		}
+		f.Field.Type = arrow.StructOf(fields...)
+	case *arrow.MapType:
+		kv := f.Children[0].Field.Type.(*arrow.StructType)
+		f.Field.Type = arrow.MapOf(kv.Field(0).Type, kv.Field(1).Type)
+	default:
+		f.Field.Type = arrow.ListOf(f.Children[0].Field.Type)
+	}
+}
+
+// leaves are the Parquet columns of a field.
+func leaves(f *pqarrow.SchemaField, into []int) []int {
+	if f.IsLeaf() {
+		return append(into, f.ColIndex)
+	}
+	for i := range f.Children {
+		into = leaves(&f.Children[i], into)
+	}
+	return into
+}
+
+func (parquetFormat) splits(ctx context.Context, scan *fileScan, whole stage.Split, yield func(stage.Split) bool) error {
+	in, err := openInput(ctx, stage.Env{}, scan.fs, whole.Path)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	f, err := openParquet(in, nil)
+	if err != nil {
+		return err
+	}
+	at, err := scan.match(whole.Path, f.fields)
+	if err != nil {
+		return err
+	}
+	scan.foots.put(whole.Path, whole.Fingerprint, f.MetaData())
+	whole.Base, whole.Exact = 0, true
+	for rg := range f.NumRowGroups() {
+		split, err := part(whole, "rg", rg)
+		if err != nil {
+			return err
+		}
+		meta := f.MetaData().RowGroups[rg]
+		split.Rows, split.Bytes = meta.NumRows, 0
+		for _, i := range at {
+			for _, leaf := range leaves(&f.arrow.Manifest.Fields[i], nil) {
+				split.Bytes += meta.Columns[leaf].GetMetaData().GetTotalCompressedSize()
+			}
+		}
+		whole.Base += meta.NumRows
+		if meta.NumRows == 0 || !expr.MayMatch(scan.req.Filter, f.stats(rg)) {
+			continue
+		}
+		if !yield(split) {
+			return nil
+		}
+	}
+	return nil
+}
+
+func (parquetFormat) open(ctx context.Context, env stage.Env, scan *fileScan, p openPart) (stage.Reader, error) {
+	in, err := openInput(ctx, env, scan.fs, p.split.Path)
+	if err != nil {
+		return nil, err
+	}
+	r := &parquetReader{scan: scan, env: env, split: &p.split, in: in, group: p.part, pos: p.from}
+	r.pieces = pieces{env: env, schema: scan.schema}
+	if err := r.start(ctx, p.split); err != nil {
+		return nil, errors.Join(err, r.Close())
+	}
+	return r, nil
+}
+
+// footers keeps the footers of the files listed last, so that those who open their
+// splits need not read them again.
+type footers struct {
+	mu   sync.Mutex
+	last []footer
+}
+
+type footer struct {
+	path, fingerprint string
+	meta              *metadata.FileMetaData
+}
+
+const footersKept = 8
+
+func (f *footers) put(path, fingerprint string, meta *metadata.FileMetaData) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.last) == footersKept {
+		f.last = slices.Delete(f.last, 0, 1)
+	}
+	f.last = append(f.last, footer{path, fingerprint, meta})
+}
+
+func (f *footers) get(path, fingerprint string) *metadata.FileMetaData {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, kept := range f.last {
+		if kept.path == path && kept.fingerprint == fingerprint {
+			return kept.meta
+		}
+	}
+	return nil
+}
+
+// pageBytes is what a column holds at most times beside its read buffer: a page as it is
+// stored and one unpacked. Writers make pages of 1 MiB or of one large value.
+const pageBytes = 2 << 20
+
+// maxRows bounds the rows of a record, whatever it holds.
+const maxRows = 1 << 20
+
+// firstRows is how many rows are decoded first, while their size is not known but from
+// the footer: repeated values take more room than it says.
+const firstRows = 1024
+
+// parquetReader decodes a row group piece by piece.
+type parquetReader struct {
+	scan    *fileScan
+	env     stage.Env
+	split   *stage.Split
+	in      *input
+	group   int
+	columns []*pqarrow.ColumnReader
+	wants   []arrow.DataType
+	pieces  pieces
+	pos     int64 // row that the next record begins with
+	decoded int64 // rows decoded so far
+	total   int64
+	rows    int64   // of the last decoding
+	stored  float64 // bytes of the row group, unpacked, that are still to come
+	perRow  float64 // bytes in a record, by the last decoding
+	held    int64
+	failed  error
+}
+
+// start reads the footer and makes the readers of the columns.
+func (r *parquetReader) start(ctx context.Context, split stage.Split) error {
+	if err := r.in.unchanged(split); err != nil {
+		return err
+	}
+	f, err := openParquet(r.in, r.scan.foots.get(split.Path, fingerprint(r.in.info)))
+	if err != nil {
+		return err
+	}
+	if r.group < 0 || r.group >= f.NumRowGroups() {
+		return fmt.Errorf("readers: %s has no row group %d", r.in.path, r.group)
+	}
+	at, err := r.scan.match(r.in.path, f.fields)
+	if err != nil {
+		return err
+	}
+	meta := f.MetaData().RowGroups[r.group]
+	r.total = meta.NumRows
+	var cols []int
+	for _, i := range at {
+		cols = leaves(&f.arrow.Manifest.Fields[i], cols)
+	}
+	f.props.BufferSize = int64(min(max(8<<20/max(len(cols), 1), 16<<10), 256<<10))
+	included, held := map[int]bool{}, int64(0)
+	for _, leaf := range cols {
+		included[leaf] = true
+		chunk := meta.Columns[leaf].GetMetaData()
+		r.stored += float64(chunk.GetTotalUncompressedSize())
+		held += min(f.props.BufferSize+pageBytes, 2*chunk.GetTotalUncompressedSize()+f.props.BufferSize)
+	}
+	if err := r.readable(f, cols); err != nil {
+		return err
+	}
+	r.held = held
+	r.env.Book(stage.ReaderBuffers, held)
+	return r.guard("", func() error {
+		for _, i := range at {
+			c, err := f.arrow.GetFieldReader(ctx, i, included, []int{r.group})
+			if err != nil {
+				return fmt.Errorf("column %q: %w", f.fields[i].Name, err)
+			}
+			r.columns, r.wants = append(r.columns, c), append(r.wants, f.fields[i].Type)
+		}
+		return nil
+	})
+}
+
+// readable refuses what Arrow's decoder would take for the end of a column.
+func (r *parquetReader) readable(f *parquetFile, cols []int) error {
+	for _, leaf := range cols {
+		chunk := f.MetaData().RowGroups[r.group].Columns[leaf].GetMetaData()
+		for _, encoding := range chunk.GetEncodings() {
+			if encoding.String() == "BYTE_STREAM_SPLIT" {
+				return fmt.Errorf("readers: %s: column %q is encoded as BYTE_STREAM_SPLIT, which cannot be read: write the file without it",
+					r.in.path, strings.Join(chunk.GetPathInSchema(), "."))
+			}
+		}
+	}
+	return nil
+}
+
+// guard runs what decodes pages: Arrow's decoders panic on damaged ones.
+func (r *parquetReader) guard(column string, f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = r.fault(column, fmt.Errorf("the data is corrupt: %v", p))
+		}
+	}()
+	if err := f(); err != nil {
+		return r.fault(column, err)
+	}
+	return nil
+}
+
+func (r *parquetReader) fault(column string, err error) error {
+	if ctx := r.in.ctx.Err(); ctx != nil {
+		return ctx
+	}
+	if r.in.fault != nil && !errors.Is(err, r.in.fault) { // Arrow's reader keeps it to itself
+		err = r.in.fault
+	}
+	bad := &stage.RowError{Stage: string(ParquetFormat), Path: r.in.path, Row: -1, Column: column, Err: err}
+	if r.split.Base >= 0 {
+		bad.Row = r.split.Base + r.decoded
+	}
+	if r.in.fault == nil {
+		bad.Kind = stage.BadData
+	}
+	return bad
+}
+
+func (r *parquetReader) Next(ctx context.Context, maxBytes int64) (stage.Batch, error) {
+	if err := ctx.Err(); err != nil {
+		return stage.Batch{}, err
+	}
+	if r.failed == nil {
+		batch, err := r.next(ctx, maxBytes)
+		if err == nil {
+			return batch, nil
+		}
+		r.failed = err
+	}
+	return stage.Batch{}, r.failed
+}
+
+func (r *parquetReader) next(ctx context.Context, maxBytes int64) (stage.Batch, error) {
+	if maxBytes <= 0 {
+		maxBytes = defaultBytes
+	}
+	maxBytes = min(maxBytes, maxBytesCap)
+	r.in.ctx = ctx
+	for r.pieces.left() == 0 {
+		if r.decoded >= r.total || r.pos >= r.total {
+			return stage.Batch{}, io.EOF
+		}
+		if err := ctx.Err(); err != nil {
+			return stage.Batch{}, err
+		}
+		n := r.guess(maxBytes)
+		if err := r.env.Room(ctx, min(maxBytes, int64(float64(n)*r.expect()))); err != nil {
+			return stage.Batch{}, err
+		}
+		if err := r.decode(n); err != nil {
+			return stage.Batch{}, err
+		}
+	}
+	rec, err := r.pieces.next(ctx, maxBytes)
+	if err != nil {
+		return stage.Batch{}, r.fault("", err)
+	}
+	origin := stage.RowRange(r.split, r.pos, int(rec.NumRows()))
+	r.pos += rec.NumRows()
+	return stage.NewBatch(rec, origin), nil
+}
+
+// expect is how many bytes a row may take: as many as those decoded last, or as what is
+// left of the row group has on average.
+func (r *parquetReader) expect() float64 {
+	return max(r.perRow, r.stored/float64(max(r.total-r.decoded, 1)), 0.125)
+}
+
+// guess is how many rows to decode for a record of maxBytes.
+func (r *parquetReader) guess(maxBytes int64) int64 {
+	n := int64(max(float64(maxBytes)/r.expect(), 1))
+	if len(r.columns) > 0 {
+		n = min(n, max(4*r.rows, firstRows))
+	}
+	n = min(n, maxRows, r.total-r.decoded)
+	if skip := r.pos - r.decoded; skip > 0 {
+		n = min(n, skip)
+	}
+	return n
+}
+
+// decode makes the next n rows into pieces, or drops them if they come before pos.
+func (r *parquetReader) decode(n int64) error {
+	cols := make([]arrow.Array, len(r.columns))
+	for i := range r.columns {
+		name := r.scan.schema.Field(i).Name
+		err := r.guard(name, func() (err error) {
+			cols[i], err = r.column(i, n)
+			return err
+		})
+		if err != nil {
+			release(cols)
+			return err
+		}
+	}
+	r.decoded += n
+	r.pieces.set(cols, int(n))
+	size := r.pieces.bytes(0, int(n))
+	r.rows, r.perRow, r.stored = n, float64(size)/float64(n), max(r.stored-float64(size), 0)
+	if r.decoded <= r.pos {
+		r.pieces.drop()
+	}
+	return nil
+}
+
+// column decodes n rows of a column.
+func (r *parquetReader) column(i int, n int64) (arrow.Array, error) {
+	chunked, err := r.columns[i].NextBatch(n)
+	if err != nil {
+		return nil, err
+	}
+	defer chunked.Release()
+	if int64(chunked.Len()) != n {
+		return nil, fmt.Errorf("the column ends %d rows early: the file is corrupt or cut short", n-int64(chunked.Len()))
+	}
+	return joined(chunked, r.wants[i])
+}
+
+func (r *parquetReader) Close() error {
+	if r.in == nil {
+		return nil
+	}
+	r.pieces.drop()
+	for _, c := range r.columns {
+		c.Release()
+	}
+	r.columns = nil
+	r.env.Book(stage.ReaderBuffers, -r.held)
+	err := r.in.Close()
+	r.in, r.failed = nil, errors.New("readers: the reader is closed")
+	return err
+}

@@ -1,0 +1,167 @@
+package readers
+
+import (
+	"context"
+	"errors"
+	"io"
+	"unicode/utf8"
+
+	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/apache/arrow/go/v17/arrow/array"
+	"github.com/apache/arrow/go/v17/arrow/memory"
+
+	"github.com/penstock-data/penstock/stage"
+)
+
+// TextConfig is a source of lines of text. Its zero value, with Files, gives every line
+// that is not empty as a row of column "text".
+type TextConfig struct {
+	Files        `json:"-"`
+	Column       string `json:"column,omitempty"` // empty: "text"
+	KeepEmpty    bool   `json:"keep_empty,omitempty"`
+	MaxLineBytes int64  `json:"max_line_bytes,omitempty"` // a longer line is an error of that row; 0: 64 MiB
+}
+
+// Text is a source of the lines of text files, which end in "\n" or "\r\n", as one column
+// of strings. Files are one split each. Text must be UTF-8; files may be compressed by
+// gzip or zstd.
+func Text(cfg TextConfig) stage.Source {
+	return &fileSource{files: cfg.Files, format: textFormat{cfg}}
+}
+
+type textFormat struct{ cfg TextConfig }
+
+func (f textFormat) name() Format    { return TextFormat }
+func (f textFormat) options() any    { return f.cfg }
+func (f textFormat) validate() error { return nil }
+
+func (f textFormat) schema(context.Context, *input) (*arrow.Schema, error) {
+	column := f.cfg.Column
+	if column == "" {
+		column = "text"
+	}
+	return arrow.NewSchema([]arrow.Field{{Name: column, Type: arrow.BinaryTypes.String, Nullable: true}}, nil), nil
+}
+
+func (f textFormat) splits(_ context.Context, _ *fileScan, whole stage.Split, yield func(stage.Split) bool) error {
+	yield(whole)
+	return nil
+}
+
+func (f textFormat) open(ctx context.Context, env stage.Env, scan *fileScan, p openPart) (stage.Reader, error) {
+	in, err := openInput(ctx, env, scan.fs, p.split.Path)
+	if err != nil {
+		return nil, err
+	}
+	src, err := in.content()
+	if err != nil {
+		in.Close()
+		return nil, err
+	}
+	d := &textDecoder{lines: newLines(src, f.cfg.MaxLineBytes), from: p.from, keepEmpty: f.cfg.KeepEmpty,
+		env: env, wanted: len(scan.cols) > 0}
+	return newRowReader(env, scan, p, d), nil
+}
+
+// textDecoder gathers lines in one buffer and then makes Arrow buffers of the very size.
+type textDecoder struct {
+	*lines
+	from      int64
+	keepEmpty bool
+	wanted    bool // the column is
+	env       stage.Env
+	line      []byte
+	data      []byte
+	ends      []int32
+	held      int64 // booked for data and ends
+}
+
+func (d *textDecoder) next(ctx context.Context) (row, bound int64, err error) {
+	if err := d.skip(ctx, d.from); err != nil {
+		return 0, 0, d.fault(err)
+	}
+	for {
+		row = d.row
+		if d.line, err = d.lines.next(ctx); err != nil {
+			return row, 0, d.fault(err)
+		}
+		if len(d.line) == 0 && !d.keepEmpty {
+			continue
+		}
+		if !utf8.Valid(d.line) {
+			return row, 0, badRow(row, "", errors.New("the line is not UTF-8: convert the file (iconv -f ISO-8859-1 -t UTF-8 if it is Latin-1), or skip rows that fail"))
+		}
+		return row, int64(len(d.line)) + 4, nil
+	}
+}
+
+// fault says of an error of the lines which row it is at.
+func (l *lines) fault(err error) error {
+	switch {
+	case err == io.EOF, errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return err
+	case err == errLineTooLong:
+		return badRow(l.row-1, "", l.tooLong())
+	}
+	return brokenAt(l.row, l.src.in.fault != nil, err)
+}
+
+func (d *textDecoder) add() (int64, error) {
+	if !d.wanted {
+		return 1, nil
+	}
+	d.data = append(d.data, d.line...)
+	first := int64(0)
+	if len(d.ends) == 0 {
+		d.ends = append(d.ends, 0)
+		first = 4
+	}
+	d.ends = append(d.ends, int32(len(d.data)))
+	return first + int64(len(d.line)) + 4, nil
+}
+
+func (d *textDecoder) record(int) ([]arrow.Array, error) {
+	if !d.wanted {
+		return nil, nil
+	}
+	mem := d.env.Allocator(0)
+	offsets, data := memory.NewResizableBuffer(mem), memory.NewResizableBuffer(mem)
+	defer offsets.Release()
+	defer data.Release()
+	offsets.Resize(arrow.Int32Traits.BytesRequired(len(d.ends)))
+	copy(arrow.Int32Traits.CastFromBytes(offsets.Bytes()), d.ends)
+	data.Resize(len(d.data))
+	copy(data.Bytes(), d.data)
+	strings := array.NewData(arrow.BinaryTypes.String, len(d.ends)-1, []*memory.Buffer{nil, offsets, data}, nil, 0, 0)
+	defer strings.Release()
+	d.reset()
+	return []arrow.Array{array.NewStringData(strings)}, nil
+}
+
+func (d *textDecoder) reset() {
+	d.data, d.ends = d.data[:0], d.ends[:0]
+	d.book(int64(cap(d.data) + 4*cap(d.ends)))
+}
+
+func (d *textDecoder) book(held int64) {
+	d.env.Book(stage.ReaderBuffers, held-d.held)
+	d.held = held
+}
+
+func (d *textDecoder) Close() error {
+	d.book(0)
+	return d.lines.Close()
+}
+
+// room: what a file of this size can give, or as much as a record may hold.
+func (d *textDecoder) room(maxBytes int64) int64 { return d.src.room(maxBytes, 3) }
+
+func (d *textDecoder) input() string { return shorten(d.line) }
+
+// room is the smaller of maxBytes and what the whole file can come to, at times its size.
+func (s *stream) room(maxBytes, times int64) int64 {
+	if s.codec != "" {
+		return maxBytes
+	}
+	return min(maxBytes, times*s.in.info.Size()+1024)
+}
