@@ -108,6 +108,7 @@ type delivery struct {
 	need    stage.Need
 	gives   *arrow.Schema
 	seen    []fate
+	last    int32 // parent emitted
 	through int32 // the furthest claim of an emit that returned nil
 	emitted []stage.Output
 	faults  []error
@@ -145,6 +146,10 @@ func (d *delivery) take(out stage.Output) error {
 		if err := d.mark(row, came); err != nil {
 			return err
 		}
+		if row < d.last {
+			return fmt.Errorf("row %d comes after row %d: parents may not descend", row, d.last)
+		}
+		d.last = row
 	}
 	for _, f := range out.Failed {
 		if f.Err == nil {

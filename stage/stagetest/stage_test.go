@@ -438,6 +438,18 @@ func TestStageFindsBrokenOutputs(t *testing.T) {
 			o.Record, o.Parent = whole.NewSlice(0, 1), nil
 			whole.Release()
 		}),
+		"parents may not descend": twisting(func(o *stage.Output) {
+			o.Parent[0], o.Parent[1] = o.Parent[1], o.Parent[0]
+		}),
+		"row 0 comes after row 11": func(w *badWorker, _ context.Context, in stage.Batch, emit func(stage.Output) error) error {
+			mid := in.NumRows() / 2
+			late := w.out(in, mid, in.NumRows())
+			late.Through = 0
+			if err := emit(late); err != nil {
+				return err
+			}
+			return emit(w.out(in, 0, mid))
+		},
 		"parents for":                  twisting(func(o *stage.Output) { o.Parent = o.Parent[1:] }),
 		"is not of the batch":          twisting(func(o *stage.Output) { o.Parent[0] = int32(len(o.Parent)) }),
 		"row -1 is not of the batch":   twisting(func(o *stage.Output) { o.Parent[0] = -1 }),
