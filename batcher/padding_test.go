@@ -73,7 +73,8 @@ func TestPaddingEfficiency(t *testing.T) {
 		for _, share := range []float64{0, 1. / 256, 1. / 64, 1. / 32, 1. / 16, 1. / 8, fewest} {
 			got := packAll(t, c.policy, share, costs)
 			require.LessOrEqual(t, packAll(t, c.policy, fewest, costs).batches, got.batches)
-			t.Logf("look-ahead %d, MaxRows %d, MaxCost %d, overhead %.4f: %d batches, efficiency %.4f", c.policy.LookAheadRows, c.policy.MaxRows, c.policy.MaxCost, share,
+			t.Logf("look-ahead %d, MaxRows %d, MaxCost %d, overhead %.4f: %d batches, efficiency %.4f",
+				c.policy.LookAheadRows, c.policy.MaxRows, c.policy.MaxCost, share,
 				got.batches, got.efficiency)
 		}
 		got := packAll(t, c.policy, -1, costs)

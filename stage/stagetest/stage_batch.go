@@ -137,7 +137,7 @@ func (d *delivery) take(out stage.Output) error {
 			return fmt.Errorf("an emitted record has not the stage's schema: %w", err)
 		}
 		if rows := int(out.Record.NumRows()); out.Parent == nil && rows != n {
-			return fmt.Errorf("Parent is nil, and the record has %d rows of a batch of %d", rows, n)
+			return fmt.Errorf("no Parent, and the record has %d rows of a batch of %d", rows, n)
 		} else if out.Parent != nil && len(out.Parent) != rows {
 			return fmt.Errorf("%d parents for %d rows", len(out.Parent), rows)
 		}
@@ -182,14 +182,14 @@ func (d *delivery) mark(row int32, what fate) error {
 // claim; any other claim may not be less than it.
 func (d *delivery) claim(through int32) error {
 	if through < 0 || int(through) > len(d.seen) {
-		return fmt.Errorf("Through is %d in a batch of %d", through, len(d.seen))
+		return fmt.Errorf("a Through of %d in a batch of %d", through, len(d.seen))
 	}
 	if through != 0 && through < d.through {
-		return fmt.Errorf("Through is %d after %d", through, d.through)
+		return fmt.Errorf("a Through of %d after %d", through, d.through)
 	}
 	if d.need.Rows == stage.OneToOne {
 		if i := slices.Index(d.seen[:through], pending); i >= 0 {
-			return fmt.Errorf("Through is %d, but row %d neither came nor failed", through, i)
+			return fmt.Errorf("a Through of %d, but row %d neither came nor failed", through, i)
 		}
 	}
 	return nil

@@ -433,7 +433,7 @@ func TestStageFindsBrokenOutputs(t *testing.T) {
 			defer b.Release()
 			return emit(stage.Output{Record: w.record(b.NewArray()), Parent: []int32{}})
 		},
-		"Parent is nil": twisting(func(o *stage.Output) {
+		"no Parent, and": twisting(func(o *stage.Output) {
 			whole := o.Record
 			o.Record, o.Parent = whole.NewSlice(0, 1), nil
 			whole.Release()
@@ -456,7 +456,7 @@ func TestStageFindsBrokenOutputs(t *testing.T) {
 		"emitted or fails twice":       twisting(func(o *stage.Output) { o.Parent[0] = 1 }),
 		"fails twice (one-to-one)":     twisting(func(o *stage.Output) { o.Failed = []stage.RowFailure{{Row: 0, Err: boom}} }),
 		"failed without an error":      twisting(func(o *stage.Output) { o.Failed = []stage.RowFailure{{Row: 0}} }),
-		"Through is 13 in a batch":     twisting(func(o *stage.Output) { o.Through++ }),
+		"a Through of 13 in a batch":   twisting(func(o *stage.Output) { o.Through++ }),
 		"neither came nor failed, and": func(*badWorker, context.Context, stage.Batch, func(stage.Output) error) error { return nil },
 		"but row 6 neither came nor failed": func(w *badWorker, _ context.Context, in stage.Batch, emit func(stage.Output) error) error {
 			mid := in.NumRows() / 2
@@ -473,7 +473,7 @@ func TestStageFindsBrokenOutputs(t *testing.T) {
 			}
 			return emit(w.out(in, 0, in.NumRows()))
 		},
-		"Through is 6 after 12": func(w *badWorker, ctx context.Context, in stage.Batch, emit func(stage.Output) error) error {
+		"a Through of 6 after 12": func(w *badWorker, ctx context.Context, in stage.Batch, emit func(stage.Output) error) error {
 			if err := inTwo(w, ctx, in, emit); err != nil {
 				return err
 			}
