@@ -72,7 +72,7 @@ func RowList(s *Split, rows []int64) Origin {
 	if n == 0 {
 		return Origin{}
 	}
-	if rows[n-1]-rows[0] == int64(n-1) && slices.IsSorted(rows) {
+	if isRange(rows) {
 		return RowRange(s, rows[0], n)
 	}
 	return Origin{n: n, lanes: [][]segment{{{split: s, n: int32(n), rows: rows}}}}
@@ -327,6 +327,15 @@ func (s segment) take(idx []int32, base int32, ordinal []int32) segment {
 		out.ordinals = append(out.ordinals, ordinal)
 	}
 	return out
+}
+
+func isRange(rows []int64) bool {
+	for i, r := range rows {
+		if r != rows[0]+int64(i) {
+			return false
+		}
+	}
+	return true
 }
 
 func isIdentity(idx []int32, n int) bool {

@@ -258,3 +258,14 @@ func ExampleOrigin_Children() {
 	// part-0:5.0.0
 	// part-0:4.1.1
 }
+
+func TestRowsThatComeTwiceAreNoRange(t *testing.T) {
+	split := &stage.Split{ID: "s"}
+	for _, rows := range [][]int64{{0, 0, 2}, {3, 4, 4, 6}, {5, 4, 7}, {1, 2, 3}} {
+		var got []int64
+		for _, id := range stage.RowList(split, rows).All() {
+			got = append(got, id.Row)
+		}
+		require.Equal(t, rows, got)
+	}
+}
