@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"slices"
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/memory"
@@ -16,37 +17,80 @@ const sourceWindow = 4
 
 // build makes the operators and the scheduler of a plan, and starts its goroutines.
 func (r *run) build() {
-	src := r.addOperator("read", "source", nil)
-	last := src
-	for i := range r.plan.steps {
-		s := &r.plan.steps[i]
-		if s.bound == nil {
-			last.inline = append(last.inline, inlineStep{step: s, done: false})
-			continue
-		}
-		o := r.addOperator(s.name, "stage", s)
-		o.reads, o.layout = readsOf(s.in, s.bound.Need), layoutOf(s)
-		if p := s.bound.Need.Batch; p.MaxRows > 0 || p.MaxBytes > 0 || p.MaxCost > 0 {
-			p.LookAheadRows = 0       // rows stay in the order of arrival
-			o.cut, _ = batcher.New(p) // checked when the plan was bound
-		}
-		last.next, last = o, o
-	}
+	r.all = &upstream{}
+	last := r.chain(r.plan.root)
 	r.sink = r.addOperator("write", "sink", nil)
+	r.sink.up = last.up
 	last.next = r.sink
+	r.all.ops = r.ops
 	r.sched = sched.New(r.schedule())
-	r.startSource(src)
-	for _, o := range r.ops[1 : len(r.ops)-1] {
-		r.startStage(o)
+	for _, j := range r.all.junctions {
+		j.pause(r)
 	}
-	r.startSink()
+	for _, o := range r.ops {
+		switch {
+		case o == r.sink:
+			r.startSink()
+		case o.isSource():
+			r.startSource(o)
+		default:
+			r.startStage(o)
+		}
+	}
 }
 
-func (r *run) addOperator(name, kind string, s *step) *operator {
+// chain makes the operators of a part of a plan and gives the outlet where its rows come out.
+func (r *run) chain(n *planNode) *outlet {
+	if n.join != noJoin {
+		return r.addJunction(n)
+	}
+	if n.scan != nil {
+		o := r.addOperator(n.name, "source", n)
+		for _, other := range r.ops[:o.index] {
+			if other.isSource() {
+				o.source++
+			}
+		}
+		o.out.up = &upstream{ops: []*operator{o}}
+		return &o.out
+	}
+	in := r.chain(n.in[0])
+	if n.step.bound == nil {
+		in.inline = append(in.inline, inlineStep{step: n.step})
+		return in
+	}
+	o := r.addOperator(n.name, "stage", n)
+	o.step = n.step
+	o.reads, o.layout = readsOf(n.step.in, n.step.bound.Need), layoutOf(n.step)
+	if p := n.step.bound.Need.Batch; p.MaxRows > 0 || p.MaxBytes > 0 || p.MaxCost > 0 {
+		p.LookAheadRows = 0       // rows stay in the order of arrival
+		o.cut, _ = batcher.New(p) // checked when the plan was bound
+	}
+	in.next, o.up = o, in.up
+	o.out.up = &upstream{ops: append(slices.Clone(in.up.ops), o), junctions: in.up.junctions}
+	return &o.out
+}
+
+func (r *run) addJunction(n *planNode) *outlet {
+	j := &junction{kind: n.join, schema: n.schema}
+	j.out.up = &upstream{}
+	for port, from := range n.in {
+		in := r.chain(from)
+		in.next, in.port = j, port
+		j.sides = append(j.sides, &side{up: in.up})
+		j.out.up.ops = append(j.out.up.ops, in.up.ops...)
+		j.out.up.junctions = append(j.out.up.junctions, in.up.junctions...)
+	}
+	j.out.up.junctions = append(j.out.up.junctions, j)
+	r.all.junctions = append(r.all.junctions, j)
+	return &j.out
+}
+
+func (r *run) addOperator(name, kind string, n *planNode) *operator {
 	o := &operator{
-		index: len(r.ops), name: name, step: s,
+		index: len(r.ops), name: name, node: n,
 		tasks: map[int64]*task{}, order: map[int64]*task{}, blocks: map[int64]*block{},
-		stat: OperatorStats{Name: name, Kind: kind, Counters: map[stage.Counter]int64{}, Throttled: map[string]int64{}},
+		stat: OperatorStats{Name: name, Kind: kind, Throttled: map[string]int64{}},
 	}
 	r.ops = append(r.ops, o)
 	return o
@@ -58,7 +102,7 @@ func (r *run) schedule() sched.Config {
 	for _, o := range r.ops {
 		d := sched.Op{Name: o.name, CPU: 1, Output: true, Estimate: r.cfg.BlockBytes}
 		switch {
-		case o == r.ops[0]:
+		case o.isSource():
 			d.Workers, d.Generator, d.Window = r.readers(), true, int64(sourceWindow*r.readers())
 		case o == r.sink:
 			d.Workers, d.Output = 1, false

@@ -36,22 +36,34 @@ func (d *Dataset) Explain(ctx context.Context, cfg Config) (string, error) {
 		return "", err
 	}
 	var b strings.Builder
-	id := p.source.ID()
-	fmt.Fprintf(&b, "read %s %s\n", id.Name, id.Settings)
-	for _, s := range p.steps {
-		switch {
-		case s.bound != nil:
-			need := s.bound.Need
-			fmt.Fprintf(&b, "-> %s (%s, reads %v, adds %v, %v workers, %v CPU, batches of %v rows)\n",
-				s.name, need.Rows, orAll(need.Reads), names(need.Adds), orAny(need.Workers.Max), need.CPUTokens(), orAny(need.Batch.MaxRows))
-		case s.limit != nil:
-			fmt.Fprintf(&b, "-> limit %d\n", *s.limit)
-		default:
-			fmt.Fprintf(&b, "-> %s (%v)\n", s.name, names(s.out.Fields()))
-		}
-	}
+	p.root.explain(&b, "")
 	fmt.Fprintf(&b, "memory limit %d bytes, %d CPUs, blocks of %d bytes\n", cfg.MemoryLimit, cfg.CPUs, cfg.BlockBytes)
 	return b.String(), nil
+}
+
+// explain writes a node below what it reads from.
+func (n *planNode) explain(b *strings.Builder, indent string) {
+	for i, in := range n.in {
+		if n.join != noJoin && i > 0 {
+			in.explain(b, indent+"  ")
+		} else {
+			in.explain(b, indent)
+		}
+	}
+	switch {
+	case n.scan != nil:
+		fmt.Fprintf(b, "%sread %s %s\n", indent, n.name, n.source.ID().Settings)
+	case n.join != noJoin:
+		fmt.Fprintf(b, "%s-> %s of %d\n", indent, n.join, len(n.in))
+	case n.step.bound != nil:
+		need := n.step.bound.Need
+		fmt.Fprintf(b, "%s-> %s (%s, reads %v, adds %v, %v workers, %v CPU, batches of %v rows)\n",
+			indent, n.name, need.Rows, orAll(need.Reads), names(need.Adds), orAny(need.Workers.Max), need.CPUTokens(), orAny(need.Batch.MaxRows))
+	case n.step.limit != nil:
+		fmt.Fprintf(b, "%s-> limit %d\n", indent, *n.step.limit)
+	default:
+		fmt.Fprintf(b, "%s-> %s (%v)\n", indent, n.name, names(n.schema.Fields()))
+	}
 }
 
 func names(fields []arrow.Field) []string {

@@ -11,7 +11,7 @@ import (
 // so a Dataset may be built on more than once.
 type Dataset struct {
 	node node
-	up   *Dataset // nil for a source
+	up   *Dataset // nil for a source, and where several come together
 }
 
 // node is one step of a logical plan.
@@ -29,7 +29,11 @@ type (
 		task stage.Task
 		cfg  StageConfig
 	}
-	limitNode   struct{ n int64 }
+	limitNode struct{ n int64 }
+	joinNode  struct {
+		kind  joinKind
+		sides []*Dataset
+	}
 	projectNode struct {
 		name string
 		bind func(in *arrow.Schema) ([]column, error)
@@ -90,6 +94,17 @@ func (d *Dataset) MapBatches(name string, fn BatchFunc, cfg StageConfig) *Datase
 	return d.Apply(funcStage{name: name, fn: fn}, cfg)
 }
 
+// Union gives the rows of d and then those of the others, which must have the same columns.
+func (d *Dataset) Union(others ...*Dataset) *Dataset {
+	return &Dataset{node: joinNode{union, append([]*Dataset{d}, others...)}}
+}
+
+// Zip puts each row of other beside the row of d that has its place. Both must have the same
+// number of rows. A column of other whose name d has already gets the suffix "_1".
+func (d *Dataset) Zip(other *Dataset) *Dataset {
+	return &Dataset{node: joinNode{zip, []*Dataset{d, other}}}
+}
+
 // WithSource adds two columns that say where a row comes from: file (string) and row (int64,
 // counted in the file from 0; null where a reader does not know it).
 func (d *Dataset) WithSource(file, row string) *Dataset {
@@ -101,6 +116,8 @@ func (n stageNode) label() string   { return nameOr(n.cfg.Name, n.st.ID().Name) 
 func (n taskNode) label() string    { return nameOr(n.cfg.Name, "task") }
 func (limitNode) label() string     { return "limit" }
 func (n projectNode) label() string { return n.name }
+
+func (n joinNode) label() string { return n.kind.String() }
 
 func nameOr(name, other string) string {
 	if name != "" {

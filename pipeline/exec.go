@@ -29,7 +29,8 @@ type run struct {
 	plan    *plan
 	ledger  *ledger
 	sched   *sched.Scheduler
-	ops     []*operator // the source, stages with a worker, the sink
+	ops     []*operator // sources, stages with a worker, the sink: each behind what it reads
+	all     *upstream   // the whole plan
 	sink    *operator
 	sinkCtx context.Context // of the consumer
 	eat     consumer
@@ -44,9 +45,6 @@ type run struct {
 	stopped bool  // failed or cancelled: what still comes is thrown away
 	failed  int64 // rows
 	trace   *tracer
-
-	splitRoom  chan struct{} // how many splits the lister may be ahead
-	groupBytes int64         // of the splits of the group that is being made
 }
 
 // consumer is the end of a run. Its methods are called by one goroutine, in order.
@@ -59,9 +57,10 @@ type consumer interface {
 type block struct {
 	item
 	owner *operator
-	bytes int64 // that owner holds for it
-	left  int   // rows that are still to be done with
-	uncut int   // rows that are in no batch yet
+	bytes int64  // that owner holds for it
+	left  int    // rows that are still to be done with
+	uncut int    // rows that are in no batch yet
+	made  []pick // rows of other blocks that it is made of, which are done with when it is
 }
 
 // item is what travels: rows, or rows that failed at this place in the order, or both (the
@@ -192,7 +191,7 @@ func (r *run) act(a sched.Action) {
 	case sched.Start:
 		t.started = true
 		if t.split != nil {
-			r.wantSplit()
+			o.wantSplit()
 		}
 		o.stat.Tasks++
 		o.stat.Running++
@@ -275,7 +274,7 @@ func (r *run) countFailures(o *operator, failed []*stage.RowError) {
 }
 
 func (r *run) tooMany() error {
-	on, read := r.cfg.OnError, r.ops[0].stat.OutRows
+	on, read := r.cfg.OnError, r.readRows()
 	if on.MaxRows > 0 && r.failed > on.MaxRows {
 		return fmt.Errorf("%w: %d, and no more than %d are allowed", ErrTooManyFailures, r.failed, on.MaxRows)
 	}
@@ -283,6 +282,16 @@ func (r *run) tooMany() error {
 		return fmt.Errorf("%w: %d of %d read, and no more than %.3g %% are allowed", ErrTooManyFailures, r.failed, read, 100*on.MaxFraction)
 	}
 	return nil
+}
+
+// readRows is how many rows the sources have given.
+func (r *run) readRows() (n int64) {
+	for _, o := range r.ops {
+		if o.isSource() {
+			n += o.stat.OutRows
+		}
+	}
+	return n
 }
 
 // fail ends the run with its first error. Every operator stops; what runs is cancelled and
@@ -293,9 +302,7 @@ func (r *run) fail(err error) {
 	}
 	r.err, r.stopped = err, true
 	r.cancel(err)
-	for _, o := range r.ops {
-		r.stop(o)
-	}
+	r.stopUpstream(r.all)
 }
 
 // accept takes over the blocks that a task has yielded.
@@ -323,10 +330,12 @@ func (r *run) taskDone(ev event) {
 	t.failed = append(t.failed, ev.failed...)
 	switch {
 	case ev.err == nil || o.stopped:
-	case errors.Is(ev.err, stage.ErrDone) && o == r.sink:
-		r.stopUpstream(len(r.ops))
 	case errors.Is(ev.err, stage.ErrDone):
-		r.stopUpstream(o.index)
+		r.stopUpstream(o.up)
+		o.inputEnded = true
+		if o == r.sink { // it wants nothing of what it has in line either
+			r.stop(o)
+		}
 	default:
 		r.fail(ev.err)
 	}
@@ -343,6 +352,9 @@ func (r *run) doneWith(b *block, rows int) {
 		return
 	}
 	b.batch.Release()
+	for _, p := range b.made {
+		r.doneWith(p.block, p.rows())
+	}
 	if b.bytes > 0 {
 		r.push(sched.Event{Kind: sched.Free, Op: b.owner.index, Bytes: b.bytes})
 	}

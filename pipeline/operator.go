@@ -8,15 +8,14 @@ import (
 	"github.com/penstock-data/penstock/stage"
 )
 
-// operator is a running step that has workers: the source, a stage, the sink. The steps
-// between it and the next one that only choose columns or count rows are inline: they happen
-// as a block passes.
+// operator is a running step that has workers: a source, a stage, the sink.
 type operator struct {
 	index    int
 	name     string
-	step     *step // nil for the source and the sink
-	next     *operator
-	inline   []inlineStep
+	node     *planNode // nil for the sink
+	step     *step     // nil for a source and the sink
+	up       *upstream // of what it reads
+	out      outlet
 	workers  []*worker
 	alive    int // workers that have not ended
 	tasks    map[int64]*task
@@ -24,6 +23,11 @@ type operator struct {
 	stopped  bool
 	stat     OperatorStats
 	counters counters
+
+	// of a source
+	source     int32         // which one of the plan
+	splitRoom  chan struct{} // how many splits the lister may be ahead
+	groupBytes int64         // of the splits of the group that is being made
 
 	// order: outputs leave in the order of the tasks
 	order map[int64]*task // tasks that are not yet delivered
@@ -83,12 +87,37 @@ type pick struct {
 
 func (p pick) rows() int { return p.to - p.from }
 
+// outlet is where blocks leave an operator or a junction. The steps between it and the next one
+// that only choose columns or count rows are inline: they happen as a block passes.
+type outlet struct {
+	inline  []inlineStep
+	next    target
+	port    int
+	up      *upstream // what makes the blocks, the owner included
+	stopped bool      // what comes out is not wanted any more
+	ended   bool      // next was told that no more comes
+}
+
+// target is what blocks go to: an operator or a junction.
+type target interface {
+	input(r *run, port int, b *block)
+	reject(r *run, port int, group int64, failed []*stage.RowError)
+	end(r *run, port int)
+}
+
+// upstream is a part of the plan from its sources on.
+type upstream struct {
+	ops       []*operator
+	junctions []*junction
+}
+
 // inlineStep is a step without workers.
 type inlineStep struct {
 	step *step
 	seen int64 // rows, of a limit
-	done bool
 }
+
+func (o *operator) isSource() bool { return o.node != nil && o.node.scan != nil }
 
 // addWorkers makes the places of n workers, before any of them runs.
 func (o *operator) addWorkers(n, calls int) {
@@ -124,13 +153,13 @@ func (r *run) deliver(t *task, b *block) {
 		return
 	}
 	r.flushBefore(t)
-	r.forward(t.op, b)
+	r.forward(&t.op.out, b)
 }
 
 // flushBefore passes the failed rows on that stand before a task's own output.
 func (r *run) flushBefore(t *task) {
 	if len(t.before) > 0 && t.op != r.sink { // which has consumed them
-		r.forwardFailed(t.op, t.group, t.before)
+		r.forwardFailed(&t.op.out, t.group, t.before)
 		t.before = nil
 	}
 }
@@ -146,75 +175,89 @@ func (r *run) advance(o *operator) {
 		out := t.out
 		t.out = nil
 		for _, b := range out {
-			r.forward(o, b)
+			r.forward(&o.out, b)
 		}
 		if !t.done {
 			return
 		}
-		r.forwardFailed(o, t.group, t.failed)
+		r.forwardFailed(&o.out, t.group, t.failed)
 		delete(o.order, o.head)
 		o.head++
 	}
 }
 
-// forward takes a block through the inline steps to the next operator.
-func (r *run) forward(o *operator, b *block) {
+// forward takes a block through the inline steps to what comes next.
+func (r *run) forward(out *outlet, b *block) {
 	failed := b.failed
 	b.failed = nil
-	if o.stopped || r.stopped {
+	if out.stopped || out.next == nil {
 		r.doneWith(b, b.left)
 		return
 	}
-	if r.throughInline(o, b) {
-		r.input(o.next, b)
+	some, last := out.pass(b)
+	if some {
+		out.next.input(r, out.port, b)
 	} else {
 		r.doneWith(b, b.left)
 	}
-	r.forwardFailed(o, b.group, failed)
-}
-
-func (r *run) forwardFailed(o *operator, group int64, failed []*stage.RowError) {
-	if len(failed) == 0 || o.stopped || r.stopped {
-		return
-	}
-	n := o.next
-	n.failed = append(n.failed, failed...)
-	if n == r.sink { // the sink has no batches to cut: it takes them as they come
-		r.ready(r.newTask(n, group), sched.Event{})
+	r.forwardFailed(out, b.group, failed)
+	if last {
+		r.stopUpstream(out.up)
+		r.endOutlet(out)
 	}
 }
 
-// throughInline applies the inline steps, and says whether any row is left.
-func (r *run) throughInline(o *operator, b *block) bool {
-	for i := range o.inline {
-		in := &o.inline[i]
+func (r *run) forwardFailed(out *outlet, group int64, failed []*stage.RowError) {
+	if len(failed) > 0 && !out.stopped && out.next != nil {
+		out.next.reject(r, out.port, group, failed)
+	}
+}
+
+// endOutlet tells what comes next that no more will.
+func (r *run) endOutlet(out *outlet) {
+	if !out.ended && out.next != nil {
+		out.ended = true
+		out.next.end(r, out.port)
+	}
+}
+
+// pass applies the inline steps. It says whether any row is left, and whether these are the
+// last that a limit lets through.
+func (out *outlet) pass(b *block) (some, last bool) {
+	for i := range out.inline {
+		in := &out.inline[i]
 		rec := b.batch.Record()
-		switch {
-		case in.step.cols != nil:
+		if in.step.cols != nil {
 			b.replace(project(rec, in.step.out, in.step.cols))
-		case in.step.limit != nil:
-			left := *in.step.limit - in.seen
-			n := min(rec.NumRows(), left)
-			in.seen += n
-			if in.seen == *in.step.limit && !in.done {
-				in.done = true
-				defer r.stopUpstream(o.index + 1)
-			}
-			if n == 0 {
-				return false
-			}
-			if n < rec.NumRows() {
-				b.replace(rec.NewSlice(0, n))
-				b.batch.Parts[0].Origin = b.batch.Parts[0].Origin.Slice(0, int(n))
-				b.left = int(n)
-			}
+			continue
+		}
+		n := min(rec.NumRows(), *in.step.limit-in.seen)
+		in.seen += n
+		last = last || in.seen == *in.step.limit
+		if n == 0 {
+			return false, last
+		}
+		if n < rec.NumRows() {
+			b.replace(rec.NewSlice(0, n))
+			b.batch.Parts[0].Origin = b.batch.Parts[0].Origin.Slice(0, int(n))
+			b.left = int(n)
 		}
 	}
-	return true
+	return true, last
+}
+
+func (o *operator) end(*run, int) { o.inputEnded = true }
+
+// reject takes rows that failed further up: they stand before whatever comes next.
+func (o *operator) reject(r *run, _ int, group int64, failed []*stage.RowError) {
+	o.failed = append(o.failed, failed...)
+	if o == r.sink { // it has no batches to cut: it takes them as they come
+		r.ready(r.newTask(o, group), sched.Event{})
+	}
 }
 
 // input takes a block into an operator's queue.
-func (r *run) input(o *operator, b *block) {
+func (o *operator) input(r *run, _ int, b *block) {
 	if o.stopped {
 		r.doneWith(b, b.left)
 		return
@@ -259,19 +302,18 @@ func (r *run) batches(o *operator, all []batcher.Batch) {
 
 // endOperators finds operators that have no more input and nothing left to do.
 func (r *run) endOperators() {
-	for i, o := range r.ops {
+	for _, o := range r.ops {
 		if o.stopped {
 			r.advance(o)
 		}
 		if o.inputEnded || o.stopped {
 			r.endOperator(o)
 		}
-		if o.phase == ended && i+1 < len(r.ops) && !r.ops[i+1].inputEnded {
-			if failed := o.failed; len(failed) > 0 { // rows that failed behind the last batch
-				o.failed = nil
-				r.forwardFailed(o, o.group, failed)
-			}
-			r.ops[i+1].inputEnded = true
+		if o.phase == ended && !o.out.ended {
+			failed := o.failed // behind the last batch
+			o.failed = nil
+			r.forwardFailed(&o.out, o.group, failed)
+			r.endOutlet(&o.out)
 		}
 	}
 }
@@ -315,7 +357,7 @@ func (r *run) stop(o *operator) {
 	if o.stopped || o.phase == ended {
 		return
 	}
-	o.stopped = true
+	o.stopped, o.out.stopped = true, true
 	o.stopWork()
 	r.push(sched.Event{Kind: sched.Stop, Op: o.index})
 	for id, t := range o.tasks {
@@ -331,13 +373,13 @@ func (r *run) stop(o *operator) {
 	}
 }
 
-// stopUpstream stops every operator before ops[end]: nothing they make is wanted any more.
-func (r *run) stopUpstream(end int) {
-	for _, o := range r.ops[:end] {
+// stopUpstream stops a part of the plan: nothing it makes is wanted any more.
+func (r *run) stopUpstream(up *upstream) {
+	for _, o := range up.ops {
 		r.stop(o)
 	}
-	if end < len(r.ops) {
-		r.ops[end].inputEnded = true
+	for _, j := range up.junctions {
+		j.stop(r)
 	}
 }
 

@@ -15,13 +15,23 @@ import (
 
 // plan is a Dataset that was checked: every stage bound to the schema that reaches it.
 type plan struct {
-	source stage.Source
-	scan   stage.Scan
-	steps  []step
+	root   *planNode
 	schema *arrow.Schema // of the rows that come out
 }
 
-// step is one operator behind the source. Just one of bound, cols and limit is set.
+// planNode is one step of a plan with what it reads from. Just one of scan, join and step is
+// set.
+type planNode struct {
+	name   string
+	in     []*planNode
+	schema *arrow.Schema // of its rows
+	source stage.Source
+	scan   stage.Scan
+	join   joinKind
+	step   *step
+}
+
+// step is what is done to the rows of one input. Just one of bound, cols and limit is set.
 type step struct {
 	name  string
 	in    *arrow.Schema
@@ -31,99 +41,116 @@ type step struct {
 	limit *int64
 }
 
+// binder checks a Dataset and collects the faults that it finds.
+type binder struct {
+	ctx    context.Context
+	faults []error
+}
+
 // bind checks a Dataset. All faults that can be found are reported at once; behind a stage
 // that cannot be bound its output is unknown, so there the search ends.
 func (d *Dataset) bind(ctx context.Context) (*plan, error) {
-	nodes := d.nodes()
-	read := nodes[0].(readNode)
-	p := &plan{source: read.src}
-	var err error
-	if p.scan, err = read.src.Plan(ctx, stage.ScanRequest{Limit: leadingLimit(nodes)}); err != nil {
-		return nil, fmt.Errorf("%s: %w", nameOr(read.src.ID().Name, "read"), err)
+	b := &binder{ctx: ctx}
+	root := b.dataset(d, 0)
+	if root == nil || len(b.faults) > 0 {
+		return nil, errors.Join(b.faults...)
 	}
-	p.schema = p.scan.Schema()
-	var errs []error
-	if res := p.scan.Residual(); res != nil {
-		p.add(stageNode{filterStage{res}, StageConfig{}}, &errs)
-	}
-	for _, n := range nodes[1:] {
-		if !p.add(n, &errs) {
-			break
-		}
-	}
-	return p, errors.Join(errs...)
+	return &plan{root: root, schema: root.schema}, nil
 }
 
-// nodes is the plan from the source on.
-func (d *Dataset) nodes() []node {
-	var out []node
-	for ; d != nil; d = d.up {
-		out = append(out, d.node)
-	}
-	slices.Reverse(out)
-	return out
+func (b *binder) fault(n node, err error) {
+	b.faults = append(b.faults, fmt.Errorf("%s: %w", n.label(), err))
 }
 
-// leadingLimit is the limit that the source can stop at: one with nothing before it that
-// changes the number of rows.
-func leadingLimit(nodes []node) int64 {
-	for _, n := range nodes[1:] {
-		switch n := n.(type) {
-		case limitNode:
-			return max(n.n, 0)
-		case projectNode:
-		default:
-			return 0
-		}
+// dataset binds a Dataset with all that it reads from; nil: it cannot be. limit is how many
+// of its rows are needed; 0: all.
+func (b *binder) dataset(d *Dataset, limit int64) *planNode {
+	switch n := d.node.(type) {
+	case readNode:
+		return b.read(n, limit)
+	case joinNode:
+		return b.join(n)
+	case limitNode:
+		limit = smaller(limit, n.n)
+	case projectNode:
+	default:
+		limit = 0 // it may change the number of rows
 	}
-	return 0
+	in := b.dataset(d.up, limit)
+	if in == nil {
+		return nil
+	}
+	return b.over(in, d.node)
 }
 
-// add binds one node, and says whether the search for faults can go on.
-func (p *plan) add(n node, errs *[]error) bool {
-	fail := func(err error) { *errs = append(*errs, fmt.Errorf("%s: %w", n.label(), err)) }
+// smaller is the smaller of two numbers of rows of which 0 is none.
+func smaller(limit, n int64) int64 {
+	if limit == 0 || n < limit {
+		return max(n, 0)
+	}
+	return limit
+}
+
+func (b *binder) read(n readNode, limit int64) *planNode {
+	name := nameOr(n.src.ID().Name, "read")
+	scan, err := n.src.Plan(b.ctx, stage.ScanRequest{Limit: limit})
+	if err != nil {
+		b.faults = append(b.faults, fmt.Errorf("%s: %w", name, err))
+		return nil
+	}
+	node := &planNode{name: name, schema: scan.Schema(), source: n.src, scan: scan}
+	if res := scan.Residual(); res != nil {
+		return b.over(node, stageNode{filterStage{res}, StageConfig{}})
+	}
+	return node
+}
+
+// over binds a node over one input; nil: the search for faults cannot go on.
+func (b *binder) over(in *planNode, n node) *planNode {
 	switch n := n.(type) {
 	case limitNode:
 		if n.n < 0 {
-			fail(fmt.Errorf("a limit of %d rows", n.n))
+			b.fault(n, fmt.Errorf("a limit of %d rows", n.n))
 		}
-		p.steps = append(p.steps, step{name: "limit", in: p.schema, out: p.schema, limit: &n.n})
+		return in.then(&step{name: "limit", in: in.schema, out: in.schema, limit: &n.n})
 	case projectNode:
-		cols, err := n.bind(p.schema)
+		cols, err := n.bind(in.schema)
 		if err != nil {
-			fail(err)
+			b.fault(n, err)
 		}
-		s := step{name: n.name, in: p.schema, out: projectedSchema(p.schema, cols), cols: cols}
-		p.steps, p.schema = append(p.steps, s), s.out
+		return in.then(&step{name: n.name, in: in.schema, out: projectedSchema(in.schema, cols), cols: cols})
 	case stageNode:
-		return p.addStage(n.label(), n.st, n.cfg, fail)
+		return b.stage(in, n, n.st, n.cfg)
 	case taskNode:
 		stages, err := n.task.Expand(stage.Placement{})
 		if err != nil {
-			fail(err)
-			return false
+			b.fault(n, err)
+			return nil
 		}
 		for _, st := range stages {
-			if !p.addStage(st.ID().Name, st, n.cfg, fail) {
-				return false
+			if in = b.stage(in, stageNode{st, StageConfig{}}, st, n.cfg); in == nil {
+				return nil
 			}
 		}
-	default:
-		fail(fmt.Errorf("unknown step %T", n))
-		return false
+		return in
 	}
-	return true
+	b.fault(n, fmt.Errorf("unknown step %T", n))
+	return nil
 }
 
-func (p *plan) addStage(name string, st stage.Stage, cfg StageConfig, fail func(error)) bool {
-	bound, err := st.Bind([]*arrow.Schema{p.schema})
+func (in *planNode) then(s *step) *planNode {
+	return &planNode{name: s.name, in: []*planNode{in}, schema: s.out, step: s}
+}
+
+func (b *binder) stage(in *planNode, n node, st stage.Stage, cfg StageConfig) *planNode {
+	bound, err := st.Bind([]*arrow.Schema{in.schema})
 	if err != nil {
-		fail(err)
-		return false
+		b.fault(n, err)
+		return nil
 	}
 	need := &bound.Need
 	if cfg.Actors < 0 || cfg.BatchSize < 0 {
-		fail(fmt.Errorf("actors %d and batch size %d must not be negative", cfg.Actors, cfg.BatchSize))
+		b.fault(n, fmt.Errorf("actors %d and batch size %d must not be negative", cfg.Actors, cfg.BatchSize))
 	}
 	if cfg.Actors > 0 {
 		need.Workers = stage.Pool{Min: cfg.Actors, Max: cfg.Actors}
@@ -131,13 +158,11 @@ func (p *plan) addStage(name string, st stage.Stage, cfg StageConfig, fail func(
 	if cfg.BatchSize > 0 {
 		need.Batch.MaxRows = cfg.BatchSize
 	}
-	if err := checkNeed(p.schema, bound); err != nil {
-		fail(err)
-		return false
+	if err := checkNeed(in.schema, bound); err != nil {
+		b.fault(n, err)
+		return nil
 	}
-	p.steps = append(p.steps, step{name: name, in: p.schema, out: bound.Schema, bound: bound})
-	p.schema = bound.Schema
-	return true
+	return in.then(&step{name: n.label(), in: in.schema, out: bound.Schema, bound: bound})
 }
 
 // checkNeed holds a stage to its own word before it runs.
@@ -172,25 +197,38 @@ func jsonString(s string) json.RawMessage {
 
 // fingerprint names the job: what is read, what is done to it, where it goes.
 func (p *plan) fingerprint(d *Dataset, sink stage.Sink, seed uint64) stage.JobID {
-	ids := []stage.StageID{p.source.ID()}
-	for _, n := range d.nodes()[1:] {
-		switch n := n.(type) {
-		case stageNode:
-			ids = append(ids, n.st.ID())
-		case taskNode:
-			if stages, err := n.task.Expand(stage.Placement{}); err == nil {
-				for _, st := range stages {
-					ids = append(ids, st.ID())
-				}
-			}
-		case limitNode:
-			ids = append(ids, stage.StageID{Name: n.label(), Settings: jsonString(fmt.Sprint(n.n))})
-		default:
-			ids = append(ids, stage.StageID{Name: n.label()})
-		}
-	}
-	ids = append(ids, sink.ID(), stage.StageID{Name: "schema", Settings: jsonString(p.schema.String())},
+	ids := append(d.stageIDs(), sink.ID(), stage.StageID{Name: "schema", Settings: jsonString(p.schema.String())},
 		stage.StageID{Name: "seed", Settings: jsonString(fmt.Sprint(seed))})
 	raw, _ := json.Marshal(ids) // Settings come from Marshal themselves; at worst the name stands for the stage
 	return stage.JobID(stage.StageID{Name: "job", Settings: raw}.Fingerprint())
+}
+
+// stageIDs is what a Dataset is made of, from its sources on.
+func (d *Dataset) stageIDs() []stage.StageID {
+	var ids []stage.StageID
+	if d.up != nil {
+		ids = d.up.stageIDs()
+	}
+	switch n := d.node.(type) {
+	case readNode:
+		return append(ids, n.src.ID())
+	case stageNode:
+		return append(ids, n.st.ID())
+	case taskNode:
+		stages, err := n.task.Expand(stage.Placement{})
+		if err != nil { // then there is no job to name
+			return ids
+		}
+		for _, st := range stages {
+			ids = append(ids, st.ID())
+		}
+		return ids
+	case limitNode:
+		return append(ids, stage.StageID{Name: n.label(), Settings: jsonString(fmt.Sprint(n.n))})
+	case joinNode:
+		for _, side := range n.sides {
+			ids = append(ids, side.stageIDs()...)
+		}
+	}
+	return append(ids, stage.StageID{Name: d.node.label()})
 }

@@ -18,7 +18,7 @@ const splitsAhead = 256
 // startSource starts the lister of splits and the readers.
 func (r *run) startSource(o *operator) {
 	ctx := r.operatorContext(o)
-	r.splitRoom = make(chan struct{}, splitsAhead)
+	o.splitRoom = make(chan struct{}, splitsAhead)
 	o.alive++
 	r.wg.Go(func() {
 		err := r.list(ctx, o)
@@ -32,15 +32,15 @@ func (r *run) startSource(o *operator) {
 }
 
 func (r *run) list(ctx context.Context, o *operator) error {
-	for s, err := range r.plan.scan.Splits(ctx) {
+	for s, err := range o.node.scan.Splits(ctx) {
 		if err != nil {
 			if ctx.Err() != nil {
 				return nil
 			}
-			return fmt.Errorf("read: list: %w", err)
+			return fmt.Errorf("%s: list: %w", o.name, err)
 		}
 		select {
-		case r.splitRoom <- struct{}{}:
+		case o.splitRoom <- struct{}{}:
 		case <-ctx.Done():
 			return nil
 		}
@@ -50,9 +50,9 @@ func (r *run) list(ctx context.Context, o *operator) error {
 }
 
 // wantSplit makes room for the lister to give one more. The loop never waits.
-func (r *run) wantSplit() {
+func (o *operator) wantSplit() {
 	select {
-	case <-r.splitRoom:
+	case <-o.splitRoom:
 	default:
 	}
 }
@@ -69,8 +69,8 @@ func (r *run) addSplits(o *operator, splits []stage.Split) {
 		t := r.newTask(o, o.group)
 		t.split = s
 		r.ready(t, sched.Event{Bytes: max(s.Bytes, 0)})
-		if r.groupBytes += max(s.Bytes, 1); r.groupBytes >= r.cfg.GroupBytes && !r.cfg.Unordered {
-			r.groupBytes = 0
+		if o.groupBytes += max(s.Bytes, 1); o.groupBytes >= r.cfg.GroupBytes && !r.cfg.Unordered {
+			o.groupBytes = 0
 			o.group++
 		}
 	}
@@ -90,13 +90,13 @@ func (r *run) read(ctx context.Context, o *operator, w int) {
 }
 
 func (c *call) readSplit(ctx context.Context) (err error) {
-	reader, err := c.r.plan.scan.Open(ctx, c.env, *c.t.split, 0)
+	reader, err := c.op.node.scan.Open(ctx, c.env, *c.t.split, 0)
 	if err != nil {
-		return fmt.Errorf("read: %w", err)
+		return fmt.Errorf("%s: %w", c.op.name, err)
 	}
 	defer func() {
 		if e := reader.Close(); e != nil && err == nil {
-			err = fmt.Errorf("read: %w", e)
+			err = fmt.Errorf("%s: %w", c.op.name, e)
 		}
 	}()
 	for {
@@ -104,6 +104,9 @@ func (c *call) readSplit(ctx context.Context) (err error) {
 		var row *stage.RowError
 		switch {
 		case err == nil:
+			if c.op.source > 0 {
+				b.Parts[0].Origin = b.Parts[0].Origin.WithInput(c.op.source)
+			}
 			if err := c.handOver(ctx, []*block{c.newBlock(b)}); err != nil {
 				return err
 			}
@@ -117,7 +120,7 @@ func (c *call) readSplit(ctx context.Context) (err error) {
 				}
 			}
 		default:
-			return fmt.Errorf("read: %w", err)
+			return fmt.Errorf("%s: %w", c.op.name, err)
 		}
 	}
 }

@@ -143,18 +143,18 @@ func (k *statsKeeper) stop(r *run) {
 
 func (k *statsKeeper) snapshot(r *run) {
 	s := Stats{Elapsed: time.Since(k.began), InputTotal: -1, Failed: r.failed}
-	var held int64
 	for i, o := range r.ops {
-		st := r.sched.State(i)
-		o.stat.PeakBytes = max(o.stat.PeakBytes, st.Held)
+		o.stat.PeakBytes = max(o.stat.PeakBytes, r.sched.State(i).Held)
 		c := o.stat
-		c.QueuedBytes, held = held, st.Held
+		if o.up != nil && len(o.up.ops) > 0 {
+			c.QueuedBytes = r.sched.State(o.up.ops[len(o.up.ops)-1].index).Held
+		}
 		c.Counters, c.Throttled = o.counters.copy(), maps.Clone(o.stat.Throttled)
 		s.Operators = append(s.Operators, c)
 	}
-	s.InputRows = r.ops[0].stat.OutRows
+	s.InputRows = r.readRows()
 	s.Rows = r.sink.stat.InRows
-	if r.ops[0].inputEnded && !k.unknown {
+	if r.listed() && !k.unknown {
 		s.InputTotal = k.total
 	}
 	s.Memory = MemoryStats{
@@ -164,6 +164,16 @@ func (k *statsKeeper) snapshot(r *run) {
 	s.Memory.RSS, s.Memory.PeakRSS = residentSet()
 	s.LimitedBy = limitedBy(s)
 	k.last = s
+}
+
+// listed says whether all splits of all sources are known.
+func (r *run) listed() bool {
+	for _, o := range r.ops {
+		if o.isSource() && !o.inputEnded {
+			return false
+		}
+	}
+	return true
 }
 
 // limitedBy names the operator whose workers had the least time to spare.
