@@ -84,9 +84,9 @@ func (f field) fault(v reflect.Value) (problem, nearest string) {
 	case f.required && v.IsZero(), f.required && v.Kind() == reflect.Slice && v.Len() == 0:
 		return "must not be empty", ""
 	case isNumber && f.min != nil && x < *f.min:
-		return fmt.Sprintf("%v is too small: at least %s", v.Interface(), plain(*f.min)), ""
+		return fmt.Sprintf("%v is too small: at least %s", v.Interface(), plain(*f.min, v)), ""
 	case isNumber && f.max != nil && x > *f.max:
-		return fmt.Sprintf("%v is too large: at most %s", v.Interface(), plain(*f.max)), ""
+		return fmt.Sprintf("%v is too large: at most %s", v.Interface(), plain(*f.max, v)), ""
 	case isNumber && x != x:
 		return "is not a number", ""
 	case f.oneOf != nil && v.Kind() == reflect.String && !slices.Contains(f.oneOf, v.String()):
@@ -95,7 +95,13 @@ func (f field) fault(v reflect.Value) (problem, nearest string) {
 	return "", ""
 }
 
-func plain(x float64) string { return strconv.FormatFloat(x, 'f', -1, 64) }
+// plain writes a bound in the way of the value that it bounds.
+func plain(x float64, v reflect.Value) string {
+	if v.Type() == reflect.TypeFor[Size]() {
+		return Size(x).String()
+	}
+	return strconv.FormatFloat(x, 'f', -1, 64)
+}
 
 func number(v reflect.Value) (float64, bool) {
 	switch {

@@ -278,8 +278,5 @@ func (d *decoder) unknown(at *yaml.Node, key, name string, fields []field) {
 func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" }
 
 func join(key, name string) string {
-	if key == "" {
-		return name
-	}
-	return key + "." + name
+	return strings.Trim(key+"."+name, ".")
 }

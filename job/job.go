@@ -267,6 +267,9 @@ func (d *decoder) sink(a Args, reg *Registry) Sink {
 // more notes faults that settings found in themselves, each at the key that it names,
 // unless what stands there is at fault already.
 func (d *decoder) more(a Args, faults Faults) {
+	if resolve(a.node).Kind != yaml.MappingNode {
+		return // which is a fault already
+	}
 	for _, f := range faults {
 		key := join(a.key, f.Key)
 		if slices.ContainsFunc(d.faults, func(g Fault) bool { return g.Key == key || strings.HasPrefix(g.Key, key+"[") }) {

@@ -31,40 +31,56 @@ func (d *decoder) apply(root *yaml.Node, set string) {
 				at.Kind, at.Tag = yaml.SequenceNode, "!!seq"
 			}
 		}
-		next, problem := child(at, part)
+		name, next, problem := child(at, part)
 		if problem != "" {
 			fault("%s %s", strings.Join(parts[:i], "."), problem)
 			return
 		}
-		d.sets[next] = set
+		for _, n := range []*yaml.Node{name, next} {
+			if n.Line == 0 { // not in the file
+				d.sets[n] = set
+			}
+		}
 		at = next
 	}
 	*at = *setValue(text)
+	d.mark(at, set)
 }
 
-// child gives the value of a key or an item, made anew if it is not there.
-func child(at *yaml.Node, part string) (n *yaml.Node, problem string) {
+// mark notes that a node and all below it came by a --set. The value's own aliases stay
+// within it, and are not followed.
+func (d *decoder) mark(n *yaml.Node, set string) {
+	d.sets[n] = set
+	for _, c := range n.Content {
+		d.mark(c, set)
+	}
+}
+
+// child gives the value of a key or an item, with the node that names it, made anew if it
+// is not there.
+func child(at *yaml.Node, part string) (name, n *yaml.Node, problem string) {
 	missing := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null"}
 	switch at.Kind {
 	case yaml.MappingNode:
 		for i := 0; i+1 < len(at.Content); i += 2 {
 			if at.Content[i].Value == part {
-				return at.Content[i+1], ""
+				return at.Content[i], at.Content[i+1], ""
 			}
 		}
-		at.Content = append(at.Content, &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: part}, missing)
-		return missing, ""
+		name = &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: part}
+		at.Content = append(at.Content, name, missing)
+		return name, missing, ""
 	case yaml.SequenceNode:
 		i, err := strconv.Atoi(part)
 		if err != nil || i < 0 || i > len(at.Content) {
-			return nil, fmt.Sprintf("is a list of %d: there is no item %q", len(at.Content), part)
+			return nil, nil, fmt.Sprintf("is a list of %d: there is no item %q", len(at.Content), part)
 		}
 		if i == len(at.Content) {
 			at.Content = append(at.Content, missing)
 		}
-		return at.Content[i], ""
+		return at.Content[i], at.Content[i], ""
 	}
-	return nil, fmt.Sprintf("is %s, and has no %q", describe(at), part)
+	return nil, nil, fmt.Sprintf("is %s, and has no %q", describe(at), part)
 }
 
 // setValue reads the value as YAML where that is a plain scalar, or a list or map in

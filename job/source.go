@@ -109,7 +109,7 @@ func (s Source) faults(formats []string) Faults {
 		faults = append(faults, Fault{Key: "delimiter", Problem: fmt.Sprintf("%q is not one character", s.Delimiter)})
 	}
 	if _, err := s.filter(); err != nil {
-		faults = append(faults, Fault{Key: "filter", Problem: err.Error()})
+		faults = append(faults, Fault{Key: "filter", Problem: packagePrefix.ReplaceAllString(err.Error(), "")})
 	}
 	return faults
 }

@@ -1,0 +1,54 @@
+package job_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/penstock-data/penstock/internal/testkit"
+	"github.com/penstock-data/penstock/job"
+)
+
+func find(t *testing.T, findings []job.Finding, what string) job.Finding {
+	t.Helper()
+	for _, f := range findings {
+		if f.What == what {
+			return f
+		}
+	}
+	require.Fail(t, "doctor did not look at "+what)
+	return job.Finding{}
+}
+
+func TestDoctor(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "libcuda.so.1"), nil, 0o644))
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "broken"), 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "broken", "model.onnx"), []byte("no model"), 0o644))
+	findings, ok := job.Doctor{Library: testkit.ORTLibrary(t), LibraryPath: []string{dir}, Models: []string{dir}}.Run(t.Context())
+	assert.True(t, ok)
+	ort := find(t, findings, "ONNX Runtime")
+	assert.Equal(t, job.Fine, ort.Status)
+	assert.Contains(t, ort.Found, "version 1.32")
+	assert.Contains(t, ort.Found, "CPUExecutionProvider")
+	assert.Contains(t, find(t, findings, "CUDA driver").Found, filepath.Join(dir, "libcuda.so.1"))
+	model := find(t, findings, "model")
+	assert.Equal(t, job.Missing, model.Status)
+	assert.Contains(t, model.Found, "broken")
+	for _, f := range findings {
+		assert.NotEmpty(t, f.Found, f.What)
+		assert.Equal(t, f.Status != job.Fine, f.Fix != "", "%s: a fix for what is missing, and for nothing else", f.What)
+	}
+}
+
+func TestDoctorWithoutLibrary(t *testing.T) {
+	findings, ok := job.Doctor{Library: filepath.Join(t.TempDir(), "none.so")}.Run(t.Context())
+	assert.False(t, ok)
+	ort := find(t, findings, "ONNX Runtime")
+	assert.Equal(t, job.Broken, ort.Status)
+	assert.Contains(t, ort.Found, "there is no such file")
+	assert.Contains(t, ort.Fix, "make setup")
+}
