@@ -194,9 +194,13 @@ func joined(chunked *arrow.Chunked, want arrow.DataType) (arrow.Array, error) {
 		one.Retain()
 	default:
 		var err error
-		if one, err = array.Concatenate(chunks, memory.DefaultAllocator); err != nil {
+		if one, err = concatenate(chunks); err != nil {
 			return nil, err
 		}
+	}
+	if err := checkIndices(one); err != nil {
+		one.Release()
+		return nil, err
 	}
 	if !hasFixedList(want) {
 		return one, nil
@@ -210,6 +214,59 @@ func joined(chunked *arrow.Chunked, want arrow.DataType) (arrow.Array, error) {
 	}
 	defer fixed.Release()
 	return array.MakeFromData(fixed), nil
+}
+
+// checkIndices makes sure that the indices of a dictionary column are within it: those of
+// a damaged page need not be.
+func checkIndices(arr arrow.Array) error {
+	d, ok := arr.(*array.Dictionary)
+	if !ok {
+		return nil
+	}
+	for i := range d.Len() {
+		if at := d.GetValueIndex(i); d.IsValid(i) && (at < 0 || at >= d.Dictionary().Len()) {
+			return fmt.Errorf("the data is corrupt: index %d of a dictionary of %d values", at, d.Dictionary().Len())
+		}
+	}
+	return nil
+}
+
+// concatenate joins chunks, which may have dictionaries of their own: those are put one
+// behind the other. (Arrow 17 unifies them, and then writes the places of nulls over
+// other indices.)
+func concatenate(chunks []arrow.Array) (arrow.Array, error) {
+	dict, ok := chunks[0].DataType().(*arrow.DictionaryType)
+	if !ok {
+		return array.Concatenate(chunks, memory.DefaultAllocator)
+	}
+	var values, indices []arrow.Array
+	defer func() { release(indices) }()
+	base := 0
+	for _, c := range chunks {
+		d := c.(*array.Dictionary)
+		b := array.NewInt32Builder(memory.DefaultAllocator)
+		for i := range d.Len() {
+			if d.IsNull(i) {
+				b.AppendNull()
+			} else {
+				b.Append(int32(base + d.GetValueIndex(i)))
+			}
+		}
+		base += d.Dictionary().Len()
+		values, indices = append(values, d.Dictionary()), append(indices, b.NewArray())
+		b.Release()
+	}
+	allValues, err := array.Concatenate(values, memory.DefaultAllocator)
+	if err != nil {
+		return nil, err
+	}
+	defer allValues.Release()
+	allIndices, err := array.Concatenate(indices, memory.DefaultAllocator)
+	if err != nil {
+		return nil, err
+	}
+	defer allIndices.Release()
+	return array.NewDictionaryArray(dict, allIndices, allValues), nil
 }
 
 // hasFixedList says whether a type is a list of fixed size or has one in it.

@@ -33,7 +33,7 @@ func Describe(ctx context.Context, path string) (Info, error) {
 		return Info{}, err
 	}
 	files := src.(*fileSource)
-	planned, err := src.Plan(ctx, stage.ScanRequest{Columns: []string{}})
+	planned, err := src.Plan(ctx, stage.ScanRequest{})
 	if err != nil {
 		return Info{}, err
 	}
@@ -100,7 +100,7 @@ func (info *Info) compressed(codec string) {
 	}
 }
 
-// count reads a split without any of its columns.
+// count reads a split.
 func (info *Info) count(ctx context.Context, scan *fileScan, split stage.Split) error {
 	r, err := scan.Open(ctx, stage.Env{}, split, 0)
 	if err != nil {

@@ -142,9 +142,9 @@ func asLists(f *pqarrow.SchemaField) {
 	}
 }
 
-// leaves are the Parquet columns of a field.
+// leaves are the Parquet columns of a field. (IsLeaf takes a group for column 0.)
 func leaves(f *pqarrow.SchemaField, into []int) []int {
-	if f.IsLeaf() {
+	if len(f.Children) == 0 {
 		return append(into, f.ColIndex)
 	}
 	for i := range f.Children {
@@ -466,12 +466,19 @@ func (r *parquetReader) Close() error {
 		return nil
 	}
 	r.pieces.drop()
-	for _, c := range r.columns {
-		c.Release()
-	}
+	releaseColumns(r.columns)
 	r.columns = nil
 	r.env.Book(stage.ReaderBuffers, -r.held)
 	err := r.in.Close()
 	r.in, r.failed = nil, errors.New("readers: the reader is closed")
 	return err
+}
+
+// releaseColumns gives the buffers of columns back. They are ordinary memory, so nothing
+// is lost if a reader that failed halfway cannot do that.
+func releaseColumns(columns []*pqarrow.ColumnReader) {
+	defer func() { _ = recover() }()
+	for _, c := range columns {
+		c.Release()
+	}
 }

@@ -19,7 +19,7 @@ func (f *parquetFile) stats(rg int) func(string) (min, max any, nulls, rows int6
 				continue
 			}
 			node := f.arrow.Manifest.Fields[i]
-			if !node.IsLeaf() {
+			if len(node.Children) > 0 {
 				return nil, nil, -1, rows, false
 			}
 			chunk := f.MetaData().RowGroups[rg].Columns[node.ColIndex].GetMetaData()
