@@ -187,8 +187,8 @@ func (c *caller) charge(rows, tokens int) {
 // activations estimates what ONNX Runtime's arena holds for a caller. The arena cannot be
 // asked. What is alive at once in a transformer block is, in float32: the inner layer
 // twice (before and after its activation), some five tensors of the hidden size, and the
-// attention scores of all heads twice. On MiniLM it is within a third of the RSS that a
-// second caller adds.
+// attention scores of all heads twice. Two callers of MiniLM with runs of 1024 tokens: 91
+// MiB booked, tensors included, 83 MiB more RSS.
 type activations struct {
 	hidden, inner, heads int
 }

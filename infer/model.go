@@ -179,13 +179,13 @@ func (m *Model) acquire(ctx context.Context, u *user) (*session, error) {
 func (m *Model) loadSession(l *load) {
 	l.session, l.err = openSession(m.cfg, m.file.path, m.spec)
 	m.mu.Lock()
-	wanted := m.load == l
-	if wanted && l.err != nil {
+	close(l.done)
+	unwanted := len(m.users) == 0
+	if unwanted || l.err != nil {
 		m.load = nil // the next one tries again
 	}
-	close(l.done)
 	m.mu.Unlock()
-	if !wanted && l.err == nil {
+	if unwanted && l.err == nil {
 		_ = l.session.close() // nobody is there to be told
 	}
 }
@@ -210,14 +210,11 @@ func (m *Model) release(u *user) error {
 	if len(m.users) > 0 || m.load == nil {
 		return nil
 	}
-	l := m.load
-	m.load = nil
 	select {
-	case <-l.done:
-		if l.err != nil {
-			return nil
-		}
-		return l.session.close()
+	case <-m.load.done:
+		session := m.load.session
+		m.load = nil
+		return session.close()
 	default:
 		return nil // loadSession closes it
 	}

@@ -17,6 +17,12 @@ static void *penstock_cmem_alloc(size_t align, size_t n) {
 	return memset(p, 0, n);
 }
 
+static void penstock_cmem_large_apart(void) {
+#ifdef __GLIBC__
+	mallopt(M_MMAP_THRESHOLD, 256 * 1024);
+#endif
+}
+
 static void penstock_cmem_trim(void) {
 #ifdef __GLIBC__
 	malloc_trim(0);
@@ -38,6 +44,12 @@ func allocate(n int) []byte {
 
 // release takes what allocate gave.
 func release(b []byte) { C.free(unsafe.Pointer(&b[0])) }
+
+// LargeApart makes C's malloc take every block of 256 KiB or more from the system and give
+// it back when it is freed, in the whole process. By itself glibc stops doing so once a
+// larger block was freed, and keeps up to 64 MiB in each thread's heap, where [Trim] does
+// not reach it. It is for whoever loads and unloads models; it may be called again.
+func LargeApart() { C.penstock_cmem_large_apart() }
 
 // FromC says whether blocks come from C's allocator.
 const FromC = true
