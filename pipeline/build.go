@@ -7,7 +7,6 @@ import (
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/memory"
 
-	"github.com/penstock-data/penstock/batcher"
 	"github.com/penstock-data/penstock/pipeline/internal/sched"
 	"github.com/penstock-data/penstock/stage"
 )
@@ -62,10 +61,7 @@ func (r *run) chain(n *planNode) *outlet {
 	o := r.addOperator(n.name, "stage", n)
 	o.step = n.step
 	o.reads, o.layout = readsOf(n.step.in, n.step.bound.Need), layoutOf(n.step)
-	if p := n.step.bound.Need.Batch; p.MaxRows > 0 || p.MaxBytes > 0 || p.MaxCost > 0 {
-		p.LookAheadRows = 0       // rows stay in the order of arrival
-		o.cut, _ = batcher.New(p) // checked when the plan was bound
-	}
+	o.cut = cutterOf(n.step.bound.Need)
 	in.next, o.up = o, in.up
 	o.out.up = &upstream{ops: append(slices.Clone(in.up.ops), o), junctions: in.up.junctions}
 	return &o.out

@@ -332,8 +332,11 @@ func (e *emitter) parents(out stage.Output) (parent, ordinals []int32) {
 }
 
 func (e *emitter) originOf(in stage.Origin, parent, ordinals []int32) stage.Origin {
-	if ordinals != nil {
+	switch {
+	case ordinals != nil:
 		return in.Children(parent, ordinals)
+	case e.c.op.step.bound.Need.Rows == stage.Collect:
+		return in.Take(parent).Parents()
 	}
 	return in.Take(parent)
 }

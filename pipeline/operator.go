@@ -36,7 +36,7 @@ type operator struct {
 	// input
 	reads      projection
 	layout     []layoutColumn
-	cut        *batcher.Batcher // nil: blocks are taken as they come
+	cut        cutter           // nil: blocks are taken as they come
 	blocks     map[int64]*block // in cut, by number
 	blockID    int64
 	group      int64
@@ -276,13 +276,13 @@ func (o *operator) input(r *run, _ int, b *block) {
 	o.blocks[o.blockID] = b
 	in := batcher.Block{ID: o.blockID, Rows: b.left, Bytes: b.bytes, Costs: o.costs(b.batch.Record())}
 	o.blockID++
-	r.batches(o, o.cut.Push(in))
+	r.batches(o, o.cut.push(b, in))
 }
 
 // flush makes what is left in the batcher into batches: they never cross a group.
 func (r *run) flush(o *operator) {
 	if o.cut != nil {
-		r.batches(o, o.cut.Flush())
+		r.batches(o, o.cut.flush())
 	}
 }
 

@@ -179,8 +179,8 @@ func checkNeed(in *arrow.Schema, b *stage.Bound) error {
 	if _, err := batcher.New(need.Batch); err != nil {
 		return err
 	}
-	if need.Rows == stage.Collect {
-		return errors.New("collecting rows is the executor's own work, not a stage's")
+	if need.Rows == stage.Collect && need.Reads != nil {
+		return errors.New("a stage that collects rows gives whole ones, but says which columns it reads")
 	}
 	if need.Reads != nil {
 		if want := need.OutputSchema(in); !want.Equal(b.Schema) {

@@ -33,7 +33,9 @@ type funcStage struct {
 func (s funcStage) ID() stage.StageID { return stage.StageID{Name: s.name} }
 
 func (s funcStage) Bind(in []*arrow.Schema) (*stage.Bound, error) {
-	schema, err := s.outputSchema(in[0])
+	schema, err := schemaOfNone(in[0], func(none arrow.Record) (arrow.Record, error) {
+		return s.fn(context.Background(), none, memory.DefaultAllocator)
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -49,8 +51,8 @@ func (s funcStage) Bind(in []*arrow.Schema) (*stage.Bound, error) {
 	return &stage.Bound{Schema: schema, Need: stage.Need{RowWise: true}, Open: open}, nil
 }
 
-// outputSchema asks the function itself, with a batch of no rows.
-func (s funcStage) outputSchema(in *arrow.Schema) (schema *arrow.Schema, err error) {
+// schemaOfNone asks a function for its schema, with a batch of no rows.
+func schemaOfNone(in *arrow.Schema, fn func(none arrow.Record) (arrow.Record, error)) (schema *arrow.Schema, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("the function panicked on a batch of no rows, which it is asked for its schema: %v", p)
@@ -60,7 +62,7 @@ func (s funcStage) outputSchema(in *arrow.Schema) (schema *arrow.Schema, err err
 	defer b.Release()
 	none := b.NewRecord()
 	defer none.Release()
-	out, err := s.fn(context.Background(), none, memory.DefaultAllocator)
+	out, err := fn(none)
 	if err != nil {
 		return nil, fmt.Errorf("the function failed on a batch of no rows, which it is asked for its schema: %w", err)
 	}

@@ -165,6 +165,27 @@ func (o Origin) Children(parent, ordinal []int32) Origin {
 	return out
 }
 
+// Parents is the Origin that the rows had before the last flat-map that they went through: each
+// loses its last ordinal. Rows that went through none stay as they are.
+func (o Origin) Parents() Origin {
+	return o.eachLane(func(lane []segment) []segment {
+		out := slices.Clone(lane)
+		for i := range out {
+			if n := len(out[i].ordinals); n > 0 {
+				out[i].ordinals = out[i].ordinals[:n-1]
+			}
+		}
+		return out
+	})
+}
+
+// SameParent says whether two rows are children of one row by the last flat-map.
+func (id RowID) SameParent(other RowID) bool {
+	n := len(id.Ordinals)
+	return n > 0 && n == len(other.Ordinals) && id.Row == other.Row && id.Input == other.Input && id.Split == other.Split &&
+		slices.Equal(id.Ordinals[:n-1], other.Ordinals[:n-1])
+}
+
 // ConcatOrigins puts the rows of several origins one behind the other. All that have
 // rows must have the same number of lanes.
 func ConcatOrigins(all ...Origin) Origin {

@@ -75,6 +75,7 @@ const (
 	Pause                        // Op gets no turns for now: nobody can use what it makes
 	Unpause                      // Op gets turns again
 	LimitChange                  // the limit for blocks is now Bytes
+	WorkerOpening                // another worker of Op is being opened: WorkerUp or WorkerDown will tell
 )
 
 // Event is one thing that happened.
@@ -219,6 +220,8 @@ func (s *Scheduler) apply(o *op, ev Event) {
 		} else {
 			o.finish(ev.Task)
 		}
+	case WorkerOpening:
+		o.Workers++
 	case WorkerUp:
 		o.Workers--
 		for range o.Calls {

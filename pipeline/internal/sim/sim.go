@@ -40,8 +40,9 @@ type Config struct {
 	Ops    []Op
 	Memory int64
 	CPUs   float64
-	// Watch is called whenever the scheduler has decided.
-	Watch func(s *sched.Scheduler, settled bool, before int64) error
+	Faults []Fault
+	Audit  bool                                // hold every decision against the rules, told anew: see audit
+	New    func(sched.Config) *sched.Scheduler // nil: sched.New
 }
 
 // Result is how it went.
@@ -52,6 +53,7 @@ type Result struct {
 	Delivered int64     // blocks that sinks have consumed
 	Applied   int       // events
 	Busy      []float64 // seconds of service by operator
+	Passed    int       // turns that others had while a task that only lacked CPU waited, at most
 }
 
 // ErrStuck is a simulation in which nothing can happen any more and not all is done.
@@ -65,14 +67,16 @@ type simulation struct {
 	seq     int64
 	ops     []opState
 	pending []sched.Event
+	audit   *audit
 	res     Result
 	err     error
 }
 
 type opState struct {
-	next  int64 // task number
-	tasks map[int64]*simTask
-	head  int64
+	next    int64 // task number
+	tasks   map[int64]*simTask
+	head    int64
+	stopped bool
 }
 
 type simTask struct {
@@ -98,7 +102,16 @@ func Run(cfg Config) (Result, error) {
 		o.Output = len(o.Next) > 0
 		sc.Ops = append(sc.Ops, o.Op)
 	}
-	m := &simulation{cfg: cfg, s: sched.New(sc), ops: make([]opState, len(cfg.Ops))}
+	if cfg.New == nil {
+		cfg.New = sched.New
+	}
+	m := &simulation{cfg: cfg, s: cfg.New(sc), ops: make([]opState, len(cfg.Ops))}
+	if cfg.Audit {
+		m.audit = newAudit(sc)
+	}
+	for _, f := range cfg.Faults {
+		m.at(f.At, func() { m.inject(f) })
+	}
 	m.res.Busy = make([]float64, len(cfg.Ops))
 	for i, o := range cfg.Ops {
 		m.ops[i].tasks = map[int64]*simTask{}
@@ -147,6 +160,9 @@ func (m *simulation) settle() {
 			events := m.pending
 			m.pending = nil
 			m.res.Applied += len(events)
+			if m.audit != nil {
+				m.audit.apply(events)
+			}
 			m.decide(false, func() []sched.Action { return m.s.Apply(events...) })
 		}
 		if m.err != nil {
@@ -163,11 +179,16 @@ func (m *simulation) decide(settled bool, f func() []sched.Action) bool {
 	before := m.s.Used()
 	acts := f()
 	m.res.Peak = max(m.res.Peak, m.s.Used())
-	if m.cfg.Watch != nil {
-		m.err = m.cfg.Watch(m.s, settled, before)
+	if m.audit != nil {
+		m.err = m.audit.decided(m.s, acts, settled, before)
+		m.res.Passed = max(m.res.Passed, m.audit.passed)
 	}
 	for _, a := range acts {
 		t := m.ops[a.Op].tasks[a.Task]
+		if t == nil {
+			m.err = fmt.Errorf("sim: %+v: there is no such task", a)
+			return false
+		}
 		switch a.Kind {
 		case sched.Start:
 			if t.started {
@@ -204,6 +225,9 @@ func (m *simulation) step(i int, t *simTask) {
 	}
 	m.res.Busy[i] += y.Seconds
 	m.at(y.Seconds, func() {
+		if t.done { // it was stopped
+			return
+		}
 		if y.Bytes == 0 {
 			t.at++
 			m.step(i, t)
@@ -215,17 +239,22 @@ func (m *simulation) step(i int, t *simTask) {
 
 func (m *simulation) accept(i int, t *simTask) {
 	b := &block{op: i, bytes: t.plan[t.at].Bytes}
+	if m.ops[i].stopped {
+		m.push(sched.Event{Kind: sched.Free, Op: i, Bytes: b.bytes})
+		return
+	}
 	t.out = append(t.out, b)
-	m.deliver(i)
+	m.deliver(i, t)
 }
 
-// deliver passes on what has its turn.
-func (m *simulation) deliver(i int) {
+// deliver passes on what a task has yielded, if it has its turn, and what waits behind it.
+func (m *simulation) deliver(i int, t *simTask) {
 	o := &m.ops[i]
 	if !m.cfg.Ops[i].Order {
-		for _, t := range o.tasks {
-			m.flush(i, t)
-		}
+		m.flush(i, t)
+		return
+	}
+	if t.ID != o.head {
 		return
 	}
 	for {
@@ -255,6 +284,10 @@ func (m *simulation) flush(i int, t *simTask) {
 
 func (m *simulation) newTask(i int, bytes int64, from []*block) {
 	o := &m.ops[i]
+	if o.stopped {
+		m.free(from)
+		return
+	}
 	t := &simTask{Task: Task{ID: o.next, Bytes: bytes}, from: from}
 	o.next++
 	o.tasks[t.ID] = t
@@ -262,20 +295,28 @@ func (m *simulation) newTask(i int, bytes int64, from []*block) {
 }
 
 func (m *simulation) done(i int, t *simTask) {
-	if len(m.cfg.Ops[i].Next) == 0 {
+	if t.done {
+		return
+	}
+	if len(m.cfg.Ops[i].Next) == 0 && !m.ops[i].stopped {
 		m.res.Delivered += int64(len(t.from))
 	}
-	for _, b := range t.from {
-		if b.left--; b.left == 0 {
-			m.push(sched.Event{Kind: sched.Free, Op: b.op, Bytes: b.bytes})
-		}
-	}
+	m.free(t.from)
 	t.done = true
 	m.push(sched.Event{Kind: sched.Done, Op: i, Task: t.ID})
 	if m.cfg.Ops[i].Order {
-		m.deliver(i)
+		m.deliver(i, t)
 	} else {
 		delete(m.ops[i].tasks, t.ID)
+	}
+}
+
+// free lets go of blocks that a task has read.
+func (m *simulation) free(from []*block) {
+	for _, b := range from {
+		if b.left--; b.left == 0 {
+			m.push(sched.Event{Kind: sched.Free, Op: b.op, Bytes: b.bytes})
+		}
 	}
 }
 

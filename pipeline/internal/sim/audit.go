@@ -1,0 +1,384 @@
+package sim
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/penstock-data/penstock/pipeline/internal/sched"
+)
+
+// audit holds every decision of a scheduler against the rules of its package comment. It
+// keeps books of its own from events and actions alone, in the plainest way there is, and
+// takes from the scheduler no more than what an operator has reserved, which it bounds.
+//
+// Its faults are named, so that a test can say which rule a broken policy breaks.
+type audit struct {
+	cfg     sched.Config
+	ops     []auditOp
+	memory  int64
+	passed  int // see Result
+	waiting []int
+}
+
+type auditOp struct {
+	queue           []int64
+	tasks           map[int64]*auditTask
+	calls           map[int]int // free calls of each worker that is up
+	opening         int
+	paused, stopped bool
+	lowest          int64
+	done            map[int64]bool
+	held            int64
+	mean, peak      float64
+}
+
+type auditTask struct {
+	worker   int
+	state    auditState
+	reserved int64
+	bytes    int64 // yielded or asked for
+}
+
+type auditState uint8
+
+const (
+	runs    auditState = iota
+	offers             // waits until its block is accepted
+	asks               // waits until more bytes are reserved
+	between            // waits to go on
+)
+
+// Fault names: what a decision has broken.
+const (
+	FaultLimit    = "over the limit"
+	FaultCPU      = "more CPU than there is"
+	FaultBooks    = "bytes miscounted"
+	FaultStarved  = "runnable, and left"
+	FaultOrder    = "out of order"
+	FaultWindow   = "outside the window"
+	FaultWorker   = "no such call free"
+	FaultTurn     = "not its turn"
+	FaultNext     = "not the one that holds least"
+	FaultLiveness = "alone without need"
+)
+
+// AuditError is a decision against the rules.
+type AuditError struct{ Fault, Detail string }
+
+func (e *AuditError) Error() string { return "sim: " + e.Fault + ": " + e.Detail }
+
+func fault(name, format string, args ...any) error {
+	return &AuditError{name, fmt.Sprintf(format, args...)}
+}
+
+func newAudit(cfg sched.Config) *audit {
+	a := &audit{cfg: cfg, memory: cfg.Memory, waiting: make([]int, len(cfg.Ops))}
+	for _, o := range cfg.Ops {
+		a.ops = append(a.ops, auditOp{tasks: map[int64]*auditTask{}, calls: map[int]int{}, opening: o.Workers,
+			done: map[int64]bool{}, mean: float64(o.Estimate), peak: float64(o.Estimate)})
+	}
+	return a
+}
+
+func (a *audit) apply(events []sched.Event) {
+	for _, ev := range events {
+		if ev.Kind == sched.LimitChange {
+			a.memory = ev.Bytes
+			continue
+		}
+		o := &a.ops[ev.Op]
+		switch ev.Kind {
+		case sched.Ready:
+			if o.stopped {
+				o.finish(ev.Task)
+			} else {
+				o.queue = append(o.queue, ev.Task)
+			}
+		case sched.WorkerOpening:
+			o.opening++
+		case sched.WorkerUp:
+			o.opening--
+			o.calls[ev.Worker] = max(a.cfg.Ops[ev.Op].Calls, 1)
+		case sched.WorkerDown:
+			delete(o.calls, ev.Worker)
+		case sched.Yield:
+			o.see(float64(ev.Bytes))
+			t := o.tasks[ev.Task]
+			t.state, t.bytes = offers, ev.Bytes
+		case sched.Reserve:
+			t := o.tasks[ev.Task]
+			t.state, t.bytes = asks, ev.Bytes
+		case sched.Done:
+			o.taskDone(ev.Task)
+		case sched.Free:
+			o.held -= ev.Bytes
+		case sched.Pause, sched.Unpause:
+			o.paused = ev.Kind == sched.Pause
+		case sched.Stop:
+			o.stopped = true
+			for _, id := range o.queue {
+				o.finish(id)
+			}
+			o.queue = nil
+		}
+	}
+}
+
+func (o *auditOp) see(bytes float64) {
+	switch {
+	case bytes == 0:
+	case o.mean < 0: // seen before: the mean is kept negated, to tell
+		o.mean, o.peak = -(-o.mean + 0.2*(bytes+o.mean)), max(bytes, 0.98*o.peak)
+	default:
+		o.mean, o.peak = -bytes, bytes
+	}
+}
+
+func (o *auditOp) estimate() int64 { return int64(max(math.Abs(o.mean), o.peak)) }
+
+func (o *auditOp) taskDone(id int64) {
+	t := o.tasks[id]
+	delete(o.tasks, id)
+	if _, up := o.calls[t.worker]; up {
+		o.calls[t.worker]++
+	}
+	o.finish(id)
+}
+
+func (o *auditOp) finish(id int64) {
+	for o.done[id] = true; o.done[o.lowest]; o.lowest++ {
+		delete(o.done, o.lowest)
+	}
+}
+
+// decided looks at what the scheduler has said. before is what was in use when it was asked.
+func (a *audit) decided(s *sched.Scheduler, acts []sched.Action, settled bool, before int64) error {
+	if settled && len(acts) > 0 && (a.running() > 0 || a.opening()) {
+		return fault(FaultLiveness, "%+v, and %d tasks run", acts, a.running())
+	}
+	for _, act := range acts {
+		if act.Alone && !settled {
+			return fault(FaultLiveness, "%+v", act)
+		}
+		if err := a.act(act); err != nil {
+			return err
+		}
+	}
+	if err := a.balance(s, settled, before); err != nil || settled {
+		return err
+	}
+	return a.fair(s, acts)
+}
+
+func (a *audit) running() (n int) {
+	for i := range a.ops {
+		for _, t := range a.ops[i].tasks {
+			if t.state == runs {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+func (a *audit) opening() bool {
+	for i := range a.ops {
+		if a.ops[i].opening > 0 && !a.ops[i].stopped {
+			return true
+		}
+	}
+	return false
+}
+
+// act takes one action into the books, if it is one that the rules allow.
+func (a *audit) act(act sched.Action) error {
+	o, cfg := &a.ops[act.Op], &a.cfg.Ops[act.Op]
+	if o.paused && !o.stopped {
+		return fault(FaultTurn, "%+v", act)
+	}
+	if act.Kind == sched.Start {
+		return a.start(o, cfg, act)
+	}
+	t := o.tasks[act.Task]
+	switch {
+	case t == nil:
+		return fault(FaultOrder, "%+v: it does not run", act)
+	case act.Kind == sched.Accept && t.state == offers:
+		o.held += t.bytes
+		t.state, t.reserved = between, 0
+	case act.Kind == sched.Resume && (t.state == between || t.state == asks):
+		if t.state == asks {
+			t.reserved += t.bytes
+		}
+		if cfg.Generator && t.reserved == 0 {
+			t.reserved = o.estimate()
+		}
+		t.state = runs
+	default:
+		return fault(FaultOrder, "%+v in state %d", act, t.state)
+	}
+	return nil
+}
+
+func (a *audit) start(o *auditOp, cfg *sched.Op, act sched.Action) error {
+	if len(o.queue) == 0 || o.queue[0] != act.Task {
+		return fault(FaultOrder, "%+v, and the queue is %v", act, o.queue)
+	}
+	if cfg.Window > 0 && act.Task-o.lowest >= cfg.Window {
+		return fault(FaultWindow, "%+v, and task %d is not finished", act, o.lowest)
+	}
+	if o.calls[act.Worker]--; o.calls[act.Worker] < 0 {
+		return fault(FaultWorker, "%+v", act)
+	}
+	o.queue = o.queue[1:]
+	t := &auditTask{worker: act.Worker}
+	if cfg.Output {
+		t.reserved = o.estimate()
+	}
+	o.tasks[act.Task] = t
+	return nil
+}
+
+// balance compares the scheduler's sums with the audit's own.
+func (a *audit) balance(s *sched.Scheduler, settled bool, before int64) error {
+	if used := s.Used(); !settled && used > max(a.memory, before) {
+		return fault(FaultLimit, "%d bytes in use, %d before, and the limit is %d", used, before, a.memory)
+	}
+	if free := a.cpuFree(); math.Abs(free-s.CPUFree()) > 1e-6 || !settled && free < min(-1e-6, a.cpuFree()-1e-9) {
+		return fault(FaultCPU, "%v free, said to be %v", free, s.CPUFree())
+	}
+	for i := range a.ops {
+		st, least, most := s.State(i), int64(0), int64(0)
+		for _, t := range a.ops[i].tasks {
+			least += t.reserved
+			if most += t.reserved; t.state == asks {
+				most += t.bytes // a generator's is granted before it goes on
+			}
+		}
+		if st.Held != a.ops[i].held || st.Reserved < least || st.Reserved > most {
+			return fault(FaultBooks, "operator %d holds %d and has %d to %d reserved: %+v", i, a.ops[i].held, least, most, st)
+		}
+	}
+	return nil
+}
+
+func (a *audit) cpuFree() float64 {
+	free := a.cfg.CPUs
+	for i := range a.ops {
+		for _, t := range a.ops[i].tasks {
+			if t.state == runs {
+				free -= a.cfg.Ops[i].CPU
+			}
+		}
+	}
+	return free
+}
+
+// fair sees to it that nothing that may run was left, and that where CPU was short the
+// operators that held less had it.
+func (a *audit) fair(s *sched.Scheduler, acts []sched.Action) error {
+	started, turns := map[int]bool{}, 0
+	for _, act := range acts {
+		if act.Kind != sched.Accept {
+			started[act.Op] = true
+			turns++
+		}
+	}
+	free := a.cpuFree()
+	for j := range a.ops {
+		if !a.wants(s, j) {
+			a.waiting[j] = 0
+			continue
+		}
+		cpu := a.cfg.Ops[j].CPU
+		if cpu <= free+1e-9 {
+			return fault(FaultStarved, "operator %d: %+v", j, s.State(j))
+		}
+		for i := range started {
+			if i != j && a.cfg.Ops[i].CPU >= cpu && a.startedIn(acts, i) && a.ops[i].held > a.ops[j].held {
+				return fault(FaultNext, "operator %d, which holds %d, had a turn before %d, which holds %d", i, a.ops[i].held, j, a.ops[j].held)
+			}
+		}
+		if a.waiting[j] += turns; started[j] {
+			a.waiting[j] = 0
+		}
+		a.passed = max(a.passed, a.waiting[j])
+	}
+	return nil
+}
+
+func (a *audit) startedIn(acts []sched.Action, i int) bool {
+	for _, act := range acts {
+		if act.Kind == sched.Start && act.Op == i {
+			return true
+		}
+	}
+	return false
+}
+
+// wants says that an operator lacks nothing but perhaps CPU.
+func (a *audit) wants(s *sched.Scheduler, i int) bool {
+	o, cfg := &a.ops[i], &a.cfg.Ops[i]
+	if o.paused && !o.stopped {
+		return false
+	}
+	var between1, waits, unsure bool
+	oldest := int64(math.MaxInt64)
+	for id, t := range o.tasks {
+		switch t.state {
+		case between:
+			between1 = true
+		case asks, offers:
+			waits = true
+			oldest = min(oldest, id)
+			unsure = unsure || t.state == asks && cfg.Generator // granted perhaps, without an action
+		case runs:
+		}
+	}
+	switch {
+	case unsure:
+		return false
+	case between1:
+		return !cfg.Generator || a.room(s, i, o.estimate())
+	case waits:
+		t := o.tasks[oldest]
+		want := t.bytes
+		if t.state == offers {
+			want -= t.reserved
+		}
+		return a.room(s, i, want)
+	case len(o.queue) == 0, cfg.Window > 0 && o.queue[0]-o.lowest >= cfg.Window:
+		return false
+	}
+	for _, calls := range o.calls {
+		if calls > 0 {
+			return a.room(s, i, o.estimate())
+		}
+	}
+	return false
+}
+
+// room is the memory rule: half of the limit is dealt out in equal shares.
+func (a *audit) room(s *sched.Scheduler, i int, delta int64) bool {
+	if !a.cfg.Ops[i].Output || delta <= 0 {
+		return true
+	}
+	n := int64(0)
+	for _, o := range a.cfg.Ops {
+		if o.Output {
+			n++
+		}
+	}
+	share := a.memory / 2 / n
+	total, over, more := int64(0), int64(0), int64(0)
+	for k := range a.ops {
+		st := s.State(k)
+		used := st.Held + st.Reserved
+		if k == i {
+			more = max(0, used+delta-share) - max(0, used-share)
+		}
+		total += used
+		over += max(0, used-share)
+	}
+	return total+delta <= a.memory && (more == 0 || over+more <= a.memory-share*n)
+}
