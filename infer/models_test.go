@@ -83,6 +83,17 @@ func TestInspectMiniLM(t *testing.T) {
 	require.Empty(t, info.Cannot)
 }
 
+// A classifier's logits are not taken for embeddings.
+func TestClassifierIsNoEmbedder(t *testing.T) {
+	m := open(t, infer.Config{Path: filepath.Join(tiny, "classifier")})
+	_, err := m.Embed(infer.EmbedConfig{Column: "text"})
+	require.ErrorContains(t, err, "gives no vectors: its outputs are logits float32[batch, 8]")
+	info := m.Inspect()
+	require.Equal(t, "classify", info.Task)
+	require.Equal(t, []string{"A", "B", "C", "D", "E", "F", "G", "H"}, info.Labels)
+	require.Contains(t, info.Cannot, "gives no vectors")
+}
+
 // A limit that the caller asks for shortens the model's own, and never lengthens it.
 func TestMaxTokens(t *testing.T) {
 	for ask, want := range map[int]int{0: 12, 5: 5, 100: 12} {

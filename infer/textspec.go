@@ -117,12 +117,12 @@ func (s *textSpec) chooseOutput(m *modelFile, f *folder) error {
 	case perText != nil && (perToken == nil || wholeOnly):
 		s.pooling = NoPooling
 		return s.takeOutput(m, f, *perText)
-	case foreign != "":
-		return fmt.Errorf("infer: model %s: the folder's module %q is not supported: export the whole model, so that it has an output sentence_embedding",
-			m.path, foreign)
 	case perToken == nil:
 		return fmt.Errorf("infer: model %s gives no vectors: its outputs are %s; one of [batch, tokens, dim] or [batch, dim] is needed",
 			m.path, names(m.outputs))
+	case foreign != "":
+		return fmt.Errorf("infer: model %s: the folder's module %q is not supported: export the whole model, so that it has an output sentence_embedding",
+			m.path, foreign)
 	}
 	mode, err := f.pooling.mode()
 	if err != nil {
@@ -133,29 +133,25 @@ func (s *textSpec) chooseOutput(m *modelFile, f *folder) error {
 }
 
 // pickOutputs finds the outputs for vectors of tokens and of whole texts, the usual names
-// before others.
+// before others. Logits are no vectors of a text, and neither is the output of BERT's tanh
+// layer.
 func pickOutputs(outputs []TensorInfo) (perToken, perText *TensorInfo) {
 	pick := func(rank int, usual ...string) *TensorInfo {
 		var first *TensorInfo
 		for i, out := range outputs {
-			if out.Shape != nil && len(out.Shape) != rank || out.Shape == nil && !slices.Contains(usual, out.Name) {
-				continue
-			}
-			if slices.Contains(usual, out.Name) {
+			known := slices.Contains(usual, out.Name)
+			switch {
+			case out.Shape != nil && len(out.Shape) != rank, out.Name == "logits", out.Name == "pooler_output":
+			case known:
 				return &outputs[i]
-			}
-			if first == nil {
+			case first == nil && out.Shape != nil:
 				first = &outputs[i]
 			}
 		}
 		return first
 	}
-	perToken = pick(3, "last_hidden_state", "token_embeddings", "hidden_states")
-	perText = pick(2, "sentence_embedding", "sentence_embeddings", "embedding", "embeddings", "text_embeds")
-	if perText != nil && perText.Name == "pooler_output" && perToken != nil {
-		perText = nil // BERT's tanh layer: not what is meant by the text's embedding
-	}
-	return perToken, perText
+	return pick(3, "last_hidden_state", "token_embeddings", "hidden_states"),
+		pick(2, "sentence_embedding", "sentence_embeddings", "embedding", "embeddings", "text_embeds")
 }
 
 func (s *textSpec) takeOutput(m *modelFile, f *folder, out TensorInfo) error {

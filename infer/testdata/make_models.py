@@ -122,6 +122,7 @@ MODELS = [
     dict(name="external", mask="i64", types="i64", external=True),
     dict(name="old_inputs", mask="i64", old=True),
 ]
+CLASSIFIER = dict(name="classifier", mask="i64", whole=True, output="logits")
 
 
 def write(spec):
@@ -153,4 +154,9 @@ def write(spec):
 
 shutil.rmtree(HERE, ignore_errors=True)
 expected = {spec["name"]: write(spec) for spec in MODELS}
+write(CLASSIFIER)
+(HERE / "classifier" / "modules.json").unlink()
+shutil.rmtree(HERE / "classifier" / "1_Pooling")
+(HERE / "classifier" / "config.json").write_text(json.dumps({"architectures": ["BertForSequenceClassification"],
+    "id2label": {str(i): w for i, w in enumerate("ABCDEFGH")}, "max_position_embeddings": LIMIT}) + "\n")
 (HERE / "expected.json").write_text(json.dumps({"texts": TEXTS, "embeddings": expected}) + "\n")

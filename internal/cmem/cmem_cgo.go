@@ -3,18 +3,27 @@
 package cmem
 
 /*
+#include <stdint.h>
 #include <stdlib.h>
-#include <string.h>
 #ifdef __GLIBC__
 #include <malloc.h>
 #endif
 
-// calloc gives no more than 16-byte alignment; the zeroes are needed because cgo forbids
-// Go to write over what may look like a Go pointer.
+// calloc gives no more than 16-byte alignment, and what gives more differs between
+// systems: the block begins at the first aligned address behind what calloc gave, and the
+// byte before it says how far behind. The zeroes are needed because cgo forbids Go to
+// write over what may look like a Go pointer.
 static void *penstock_cmem_alloc(size_t align, size_t n) {
-	void *p = NULL;
-	if (posix_memalign(&p, align, n) != 0) return NULL;
-	return memset(p, 0, n);
+	if (n > SIZE_MAX - align) return NULL;
+	unsigned char *raw = calloc(1, n + align);
+	if (raw == NULL) return NULL;
+	size_t skip = align - (uintptr_t)raw % align;
+	raw[skip - 1] = (unsigned char)skip;
+	return raw + skip;
+}
+
+static void penstock_cmem_free(unsigned char *p) {
+	free(p - p[-1]);
 }
 
 static void penstock_cmem_large_apart(void) {
@@ -43,7 +52,7 @@ func allocate(n int) []byte {
 }
 
 // release takes what allocate gave.
-func release(b []byte) { C.free(unsafe.Pointer(&b[0])) }
+func release(b []byte) { C.penstock_cmem_free((*C.uchar)(unsafe.Pointer(&b[0]))) }
 
 // LargeApart makes C's malloc take every block of 256 KiB or more from the system and give
 // it back when it is freed, in the whole process. By itself glibc stops doing so once a
