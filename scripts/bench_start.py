@@ -28,12 +28,12 @@ sink: {{format: jsonl, path: {folder}/out, mode: overwrite}}
 
 
 def spawn(argv):
-    """Runs a command with its output thrown away; gives seconds, peak RSS in bytes, exit status."""
+    """Runs a command with its output thrown away; gives seconds, CPU seconds, peak RSS in bytes, exit status."""
     quiet = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in (0, 1, 2)]
     start = time.perf_counter()
     pid = os.posix_spawn(argv[0], argv, os.environ, file_actions=quiet)
     _, status, usage = os.wait4(pid, 0)
-    return time.perf_counter() - start, usage.ru_maxrss * 1024, os.waitstatus_to_exitcode(status)
+    return time.perf_counter() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, os.waitstatus_to_exitcode(status)
 
 
 def output_rows(folder):
@@ -69,14 +69,14 @@ def measure(binary, runs):
         done, equal = [], True
         for i in range(-2, runs):
             for name, argv in who if i % 2 else reversed(who):
-                seconds, rss, status = spawn(argv)
+                seconds, cpu, rss, status = spawn(argv)
                 if status != 0:
                     print(subprocess.run(argv, capture_output=True, text=True).stderr, file=sys.stderr)
                     sys.exit(f"bench-start: {' '.join(argv)} exits with {status}")
                 rows = 1 if name == "penstock" else 0
                 if i >= 0:
                     done.append({"who": name, "seconds": seconds, "rows": rows, "rows_per_second": rows / seconds,
-                                 "peak_rss_bytes": rss, "run": i, "load": os.getloadavg()[0]})
+                                 "cpu_seconds": cpu, "peak_rss_bytes": rss, "run": i, "load": os.getloadavg()[0]})
             equal = equal and output_rows(folder / "out") == [ROW]
         return done, equal
 
@@ -87,6 +87,7 @@ def summary(done, who):
         "median_seconds": statistics.median(seconds),
         "min_seconds": seconds[0],
         "max_seconds": seconds[-1],
+        "median_cpu_seconds": statistics.median(r["cpu_seconds"] for r in done if r["who"] == who),
         "median_peak_rss_bytes": statistics.median(r["peak_rss_bytes"] for r in done if r["who"] == who),
     }
 
@@ -116,7 +117,7 @@ def main():
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(result, indent=1) + "\n")
     print(f"bench-start: {args.runs} runs: median {ours['median_seconds'] * 1e3:.1f} ms ({ours['min_seconds'] * 1e3:.1f} to "
-          f"{ours['max_seconds'] * 1e3:.1f}), peak RSS {ours['median_peak_rss_bytes'] / 2**20:.1f} MiB; limit {LIMIT * 1e3:.0f} ms: "
+          f"{ours['max_seconds'] * 1e3:.1f}), CPU {ours['median_cpu_seconds'] * 1e3:.1f} ms at load {os.getloadavg()[0]:.1f}, peak RSS {ours['median_peak_rss_bytes'] / 2**20:.1f} MiB; limit {LIMIT * 1e3:.0f} ms: "
           f"{'kept' if passed else 'MISSED'}")
     sys.exit(not passed)
 
