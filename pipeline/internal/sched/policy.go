@@ -4,26 +4,32 @@ import "container/heap"
 
 // schedule runs the rules until nothing more may run.
 func (s *Scheduler) schedule() {
-	for i := len(s.ops) - 1; i >= 0; i-- {
-		s.acceptAll(i)
+	for again := true; again; {
+		again = false
+		for i := len(s.ops) - 1; i >= 0; i-- {
+			// a block smaller than was reserved leaves room for those of operators further down
+			again = s.acceptAll(i) && i < len(s.ops)-1 || again
+		}
 	}
 	for s.step() {
 	}
 }
 
 // acceptAll takes over the yielded blocks that there is room for, the oldest first: a block
-// exists already, and only downstream can make it go away.
-func (s *Scheduler) acceptAll(i int) {
+// exists already, and only downstream can make it go away. It says whether there was any.
+func (s *Scheduler) acceptAll(i int) (any bool) {
 	o := &s.ops[i]
 	for len(o.yields) > 0 && o.hasTurn() {
 		t := o.yields[0]
 		if !s.room(o, t.wanted()) {
 			o.rule = RuleMemory
-			return
+			break
 		}
 		heap.Pop(&o.yields)
 		s.accept(i, t, false)
+		any = true
 	}
+	return any
 }
 
 func (s *Scheduler) accept(i int, t *task, alone bool) {
@@ -40,7 +46,7 @@ func (s *Scheduler) accept(i int, t *task, alone bool) {
 	}
 	s.use(o, t.bytes, -t.reserved)
 	t.reserved, t.bytes = 0, 0
-	s.act(Action{Kind: Accept, Op: i, Task: t.id, Worker: t.worker, Alone: alone})
+	s.act(Action{Kind: Accept, Op: i, Task: t.id, Worker: t.worker.id, Alone: alone})
 	s.goOn(i, t)
 }
 
@@ -61,7 +67,7 @@ func (s *Scheduler) resume(i int, t *task, alone bool) {
 	o.running++
 	s.running++
 	s.takeCPU(o, t)
-	s.act(Action{Kind: Resume, Op: i, Task: t.id, Worker: t.worker, Alone: alone})
+	s.act(Action{Kind: Resume, Op: i, Task: t.id, Worker: t.worker.id, Alone: alone})
 }
 
 func (s *Scheduler) act(a Action) {
@@ -108,14 +114,8 @@ func (s *Scheduler) run(i int, alone bool) {
 
 func (s *Scheduler) start(i int, alone bool) {
 	o := &s.ops[i]
-	q := o.queue[o.at]
-	o.at++
-	if o.at == len(o.queue) {
-		o.queue, o.at = o.queue[:0], 0
-	} else if o.at > 1024 && o.at > len(o.queue)/2 {
-		o.queue, o.at = append(o.queue[:0], o.queue[o.at:]...), 0
-	}
-	t := &task{id: q.id, worker: o.takeWorker(q)}
+	q := o.queue.pop()
+	t := &task{id: q.id, worker: o.workers.take(q)}
 	if o.Output {
 		t.reserved = o.est.next()
 	}
@@ -124,28 +124,7 @@ func (s *Scheduler) start(i int, alone bool) {
 	o.running++
 	s.running++
 	s.takeCPU(o, t)
-	s.act(Action{Kind: Start, Op: i, Task: q.id, Worker: t.worker, Alone: alone})
-}
-
-// takeWorker takes a free call of a worker off the list. The list is a queue, so that work
-// goes round all workers.
-func (o *op) takeWorker(q queued) int {
-	k := 0
-	if q.pin {
-		k = o.freeCall(q.worker)
-	}
-	w := o.free[k]
-	o.free = append(o.free[:k], o.free[k+1:]...)
-	return w
-}
-
-func (o *op) freeCall(worker int) int {
-	for k, w := range o.free {
-		if w == worker {
-			return k
-		}
-	}
-	return -1
+	s.act(Action{Kind: Start, Op: i, Task: q.id, Worker: t.worker.id, Alone: alone})
 }
 
 // refusal names the rule that keeps an operator from taking its next turn.
@@ -162,7 +141,7 @@ func (s *Scheduler) refusal(o *op) Rule {
 		}
 		return RuleNone
 	}
-	if o.at == len(o.queue) {
+	if o.queue.len() == 0 {
 		if len(o.yields) > 0 {
 			return RuleMemory
 		}
@@ -185,9 +164,9 @@ func (o *op) hasTurn() bool { return !o.paused || o.stopped }
 
 // startable looks at what no limit of memory or CPU can change.
 func (o *op) startable() Rule {
-	q := o.queue[o.at]
+	q := o.queue.front()
 	switch {
-	case len(o.free) == 0, q.pin && o.freeCall(q.worker) < 0:
+	case !o.workers.has(*q):
 		return RuleWorkers
 	case o.Window > 0 && q.id-o.lowest >= o.Window:
 		return RuleOrder
@@ -209,7 +188,7 @@ func (s *Scheduler) keepAlive() {
 		case len(o.pauses) > 0:
 			s.run(i, true)
 			return
-		case o.at < len(o.queue) && o.startable() == RuleNone:
+		case o.queue.len() > 0 && o.startable() == RuleNone:
 			s.start(i, true)
 			return
 		}
@@ -236,7 +215,7 @@ type OpState struct {
 func (s *Scheduler) State(i int) OpState {
 	o := &s.ops[i]
 	return OpState{
-		Queued: len(o.queue) - o.at, Running: o.running, Waiting: len(o.yields) + len(o.pauses),
+		Queued: o.queue.len(), Running: o.running, Waiting: len(o.yields) + len(o.pauses),
 		Held: o.held, Reserved: o.resv, Rule: o.rule,
 	}
 }

@@ -64,18 +64,18 @@ const (
 type EventKind uint8
 
 const (
-	Ready       EventKind = iota // task Task of Op can be started; Bytes it reads are held elsewhere. Pin: only on Worker
-	WorkerUp                     // Worker of Op is open
-	WorkerDown                   // Worker of Op is gone; what it ran is reported Done or runs on
-	Yield                        // Task wants to hand over a block of Bytes, and waits
-	Reserve                      // Task wants Bytes more before it goes on, and waits
-	Done                         // Task is finished
-	Free                         // Bytes that Op holds are free again
-	Stop                         // Op gets no more turns: what is queued is dropped
-	Pause                        // Op gets no turns for now: nobody can use what it makes
-	Unpause                      // Op gets turns again
-	LimitChange                  // the limit for blocks is now Bytes
-	WorkerOpening                // another worker of Op is being opened: WorkerUp or WorkerDown will tell
+	Ready         EventKind = iota // task Task of Op can be started; Bytes it reads are held elsewhere. Pin: only on Worker
+	WorkerUp                       // Worker of Op is open
+	WorkerDown                     // Worker of Op is gone; what it ran is reported Done or runs on
+	Yield                          // Task wants to hand over a block of Bytes, and waits
+	Reserve                        // Task wants Bytes more before it goes on, and waits
+	Done                           // Task is finished
+	Free                           // Bytes that Op holds are free again
+	Stop                           // Op gets no more turns: what is queued is dropped
+	Pause                          // Op gets no turns for now: nobody can use what it makes
+	Unpause                        // Op gets turns again
+	LimitChange                    // the limit for blocks is now Bytes
+	WorkerOpening                  // another worker of Op is being opened: WorkerUp or WorkerDown will tell
 )
 
 // Event is one thing that happened.
@@ -117,7 +117,8 @@ const (
 
 type task struct {
 	id       int64
-	worker   int
+	worker   *worker
+	place    int // in the heap that it waits in
 	state    taskState
 	reserved int64 // bytes it is expected to yield next
 	bytes    int64 // of the block it has yielded
@@ -134,9 +135,9 @@ type queued struct {
 
 type op struct {
 	Op
-	queue   []queued
-	at      int // of queue
-	free    []int
+	queue   fifo[queued]
+	workers workers
+	opening int // workers that are to come
 	tasks   map[int64]*task
 	yields  taskHeap // yielded, oldest first
 	pauses  taskHeap // paused, oldest first
@@ -171,7 +172,11 @@ func New(cfg Config) *Scheduler {
 	s := &Scheduler{ops: make([]op, len(cfg.Ops)), cpus: cfg.CPUs}
 	for i, o := range cfg.Ops {
 		o.Calls = max(o.Calls, 1)
-		s.ops[i] = op{Op: o, tasks: map[int64]*task{}, done: map[int64]bool{}, est: estimate{mean: float64(o.Estimate), peak: float64(o.Estimate)}}
+		s.ops[i] = op{
+			Op: o, opening: o.Workers, tasks: map[int64]*task{}, done: map[int64]bool{},
+			workers: workers{up: map[int]*worker{}},
+			est:     estimate{mean: float64(o.Estimate), peak: float64(o.Estimate)},
+		}
 		s.order = append(s.order, i)
 	}
 	s.setLimit(cfg.Memory)
@@ -205,7 +210,7 @@ func (s *Scheduler) Settle() []Action {
 // opening says whether a worker is still to come.
 func (s *Scheduler) opening() bool {
 	for i := range s.ops {
-		if o := &s.ops[i]; o.Workers > 0 && !o.stopped {
+		if o := &s.ops[i]; o.opening > 0 && !o.stopped {
 			return true
 		}
 	}
@@ -216,25 +221,19 @@ func (s *Scheduler) apply(o *op, ev Event) {
 	switch ev.Kind {
 	case Ready:
 		if !o.stopped {
-			o.queue = append(o.queue, queued{ev.Task, ev.Bytes, ev.Pin, ev.Worker})
+			o.queue.push(queued{ev.Task, ev.Bytes, ev.Pin, ev.Worker})
 		} else {
 			o.finish(ev.Task)
 		}
 	case WorkerOpening:
-		o.Workers++
+		o.opening++
 	case WorkerUp:
-		o.Workers--
-		for range o.Calls {
-			o.free = append(o.free, ev.Worker)
-		}
+		o.opening--
+		o.workers.add(ev.Worker, o.Calls)
 	case WorkerDown:
-		kept := o.free[:0]
-		for _, w := range o.free {
-			if w != ev.Worker {
-				kept = append(kept, w)
-			}
+		if !o.workers.remove(ev.Worker) {
+			o.opening-- // it never came up
 		}
-		o.free = kept
 	case Yield:
 		if ev.Bytes > 0 { // else it has only failed rows to hand over
 			o.est.see(ev.Bytes)
@@ -250,10 +249,10 @@ func (s *Scheduler) apply(o *op, ev Event) {
 		o.paused = ev.Kind == Pause
 	case Stop:
 		o.stopped = true
-		for _, q := range o.queue[o.at:] {
+		for _, q := range o.queue.all() {
 			o.finish(q.id)
 		}
-		o.queue, o.at = nil, 0
+		o.queue = fifo[queued]{}
 	}
 }
 
@@ -283,13 +282,13 @@ func (s *Scheduler) taskDone(o *op, id int64) {
 		o.running--
 		s.running--
 	case yielded:
-		o.yields.remove(t)
+		heap.Remove(&o.yields, t.place)
 	case paused:
-		o.pauses.remove(t)
+		heap.Remove(&o.pauses, t.place)
 	}
 	s.giveCPU(o, t)
 	s.use(o, 0, -t.reserved)
-	o.free = append(o.free, t.worker)
+	o.workers.giveBack(t.worker)
 	o.finish(id)
 }
 

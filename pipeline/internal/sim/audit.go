@@ -23,7 +23,7 @@ type audit struct {
 type auditOp struct {
 	queue           []int64
 	tasks           map[int64]*auditTask
-	calls           map[int]int // free calls of each worker that is up
+	calls           map[int]*int // free calls of each worker that is up
 	opening         int
 	paused, stopped bool
 	lowest          int64
@@ -33,7 +33,7 @@ type auditOp struct {
 }
 
 type auditTask struct {
-	worker   int
+	calls    *int // of its worker
 	state    auditState
 	reserved int64
 	bytes    int64 // yielded or asked for
@@ -74,7 +74,7 @@ func fault(name, format string, args ...any) error {
 func newAudit(cfg sched.Config) *audit {
 	a := &audit{cfg: cfg, memory: cfg.Memory, waiting: make([]int, len(cfg.Ops))}
 	for _, o := range cfg.Ops {
-		a.ops = append(a.ops, auditOp{tasks: map[int64]*auditTask{}, calls: map[int]int{}, opening: o.Workers,
+		a.ops = append(a.ops, auditOp{tasks: map[int64]*auditTask{}, calls: map[int]*int{}, opening: o.Workers,
 			done: map[int64]bool{}, mean: float64(o.Estimate), peak: float64(o.Estimate)})
 	}
 	return a
@@ -98,8 +98,12 @@ func (a *audit) apply(events []sched.Event) {
 			o.opening++
 		case sched.WorkerUp:
 			o.opening--
-			o.calls[ev.Worker] = max(a.cfg.Ops[ev.Op].Calls, 1)
+			calls := max(a.cfg.Ops[ev.Op].Calls, 1)
+			o.calls[ev.Worker] = &calls
 		case sched.WorkerDown:
+			if o.calls[ev.Worker] == nil {
+				o.opening--
+			}
 			delete(o.calls, ev.Worker)
 		case sched.Yield:
 			o.see(float64(ev.Bytes))
@@ -139,9 +143,7 @@ func (o *auditOp) estimate() int64 { return int64(max(math.Abs(o.mean), o.peak))
 func (o *auditOp) taskDone(id int64) {
 	t := o.tasks[id]
 	delete(o.tasks, id)
-	if _, up := o.calls[t.worker]; up {
-		o.calls[t.worker]++
-	}
+	*t.calls++
 	o.finish(id)
 }
 
@@ -227,11 +229,13 @@ func (a *audit) start(o *auditOp, cfg *sched.Op, act sched.Action) error {
 	if cfg.Window > 0 && act.Task-o.lowest >= cfg.Window {
 		return fault(FaultWindow, "%+v, and task %d is not finished", act, o.lowest)
 	}
-	if o.calls[act.Worker]--; o.calls[act.Worker] < 0 {
+	calls := o.calls[act.Worker]
+	if calls == nil || *calls == 0 {
 		return fault(FaultWorker, "%+v", act)
 	}
+	*calls--
 	o.queue = o.queue[1:]
-	t := &auditTask{worker: act.Worker}
+	t := &auditTask{calls: calls}
 	if cfg.Output {
 		t.reserved = o.estimate()
 	}
@@ -351,7 +355,7 @@ func (a *audit) wants(s *sched.Scheduler, i int) bool {
 		return false
 	}
 	for _, calls := range o.calls {
-		if calls > 0 {
+		if *calls > 0 {
 			return a.room(s, i, o.estimate())
 		}
 	}

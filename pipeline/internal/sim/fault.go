@@ -26,7 +26,7 @@ func (m *simulation) inject(f Fault) {
 	case sched.WorkerDown:
 		m.push(sched.Event{Kind: sched.WorkerDown, Op: f.Op, Worker: f.Worker})
 		m.push(sched.Event{Kind: sched.WorkerOpening, Op: f.Op})
-		m.at(f.For, func() { m.push(sched.Event{Kind: sched.WorkerUp, Op: f.Op, Worker: f.Worker}) })
+		m.open(f.Op, f.Worker, f.For)
 	case sched.LimitChange:
 		m.push(sched.Event{Kind: sched.LimitChange, Bytes: f.Bytes})
 	case sched.Stop:
@@ -36,6 +36,18 @@ func (m *simulation) inject(f Fault) {
 			}
 		}
 	}
+}
+
+// open has a worker come up, unless it is lost before.
+func (m *simulation) open(i, worker int, delay float64) {
+	lives := m.ops[i].lives
+	lives[worker]++
+	life := lives[worker]
+	m.at(delay, func() {
+		if lives[worker] == life {
+			m.push(sched.Event{Kind: sched.WorkerUp, Op: i, Worker: worker})
+		}
+	})
 }
 
 // feedsOnly says that all consumers of operator i are stopped.

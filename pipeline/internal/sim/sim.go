@@ -76,6 +76,7 @@ type opState struct {
 	next    int64 // task number
 	tasks   map[int64]*simTask
 	head    int64
+	lives   map[int]int // of each worker
 	stopped bool
 }
 
@@ -114,13 +115,13 @@ func Run(cfg Config) (Result, error) {
 	}
 	m.res.Busy = make([]float64, len(cfg.Ops))
 	for i, o := range cfg.Ops {
-		m.ops[i].tasks = map[int64]*simTask{}
+		m.ops[i].tasks, m.ops[i].lives = map[int64]*simTask{}, map[int]int{}
 		for w := range o.Workers {
 			delay := 0.0
 			if o.Open != nil {
 				delay = o.Open(w)
 			}
-			m.at(delay, func() { m.push(sched.Event{Kind: sched.WorkerUp, Op: i, Worker: w}) })
+			m.open(i, w, delay)
 		}
 		for range o.Tasks {
 			m.newTask(i, 0, nil)
