@@ -249,7 +249,7 @@ func TestFaultOnEveryCall(t *testing.T) {
 	for name, sc := range scenarios() {
 		t.Run(name, func(t *testing.T) {
 			want, calls := sc.expected(t), sc.calls(t)
-			for at := 1; at <= calls; at++ {
+			for at := 1; at <= calls; at += stride {
 				fsys := &faultyFS{at: at, err: faults[at%2], half: at%2 == 0, after: at%2 == 1, noExchange: sc.noExchange}
 				sc.disturb(t, want, fsys, 1)
 			}
@@ -310,7 +310,7 @@ func TestCommitAgainAfterAFault(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			want, calls := sc.expected(t), sc.calls(t)
 			// The first half of the calls is not in Commit, for any of these.
-			for at := calls / 2; at <= calls; at++ {
+			for at := calls / 2; at <= calls; at += stride {
 				for _, after := range []bool{false, true} {
 					fsys := &faultyFS{at: at, err: syscall.EIO, after: after, noExchange: sc.noExchange}
 					out := filepath.Join(scratch(t), "out")
@@ -335,7 +335,7 @@ func TestCrashAtEveryCall(t *testing.T) {
 	for name, sc := range scenarios() {
 		t.Run(name, func(t *testing.T) {
 			want, calls := sc.expected(t), sc.calls(t)
-			for at := 1; at <= calls; at++ {
+			for at := 1; at <= calls; at += stride {
 				fsys := &faultyFS{at: at, err: errDead, half: at%2 == 0, noExchange: sc.noExchange}
 				where := fmt.Sprintf("call %d", at)
 				out := filepath.Join(scratch(t), "out")

@@ -114,7 +114,7 @@ func sortedKeys[V any](m map[string]V) []string {
 }
 
 // writeOne writes rec, cut at the given rows, as a job with one part.
-func writeOne(t *testing.T, cfg writers.Config, mem memory.Allocator, rec arrow.Record, cuts ...int64) {
+func writeOne(t testing.TB, cfg writers.Config, mem memory.Allocator, rec arrow.Record, cuts ...int64) {
 	t.Helper()
 	ctx := context.Background()
 	s := open(t, cfg)
