@@ -45,6 +45,7 @@ func (r *run) chain(n *planNode) *outlet {
 	}
 	if n.scan != nil {
 		o := r.addOperator(n.name, "source", n)
+		o.place = n.place
 		for _, other := range r.ops[:o.index] {
 			if other.isSource() {
 				o.source++
@@ -59,12 +60,32 @@ func (r *run) chain(n *planNode) *outlet {
 		return in
 	}
 	o := r.addOperator(n.name, "stage", n)
-	o.step = n.step
-	o.reads, o.layout = readsOf(n.step.in, n.step.bound.Need), layoutOf(n.step)
+	o.setStep(n.step)
 	o.cut = cutterOf(n.step.bound.Need)
+	o.fuse(n.fused)
 	in.next, o.up = o, in.up
 	o.out.up = &upstream{ops: append(slices.Clone(in.up.ops), o), junctions: in.up.junctions}
 	return &o.out
+}
+
+func (o *operator) setStep(s *step) {
+	o.step, o.place = s, s.place
+	o.reads, o.layout = readsOf(s.in, s.bound.Need), layoutOf(s)
+}
+
+// fuse makes the operators of stages that run within the calls of o.
+func (o *operator) fuse(steps []*step) {
+	var shape *step
+	for _, s := range steps {
+		if s.bound == nil {
+			shape = s
+			continue
+		}
+		f := &operator{index: o.index, name: s.name, shape: shape, stat: OperatorStats{Name: s.name, Kind: "stage"}}
+		f.setStep(s)
+		o.fused = append(o.fused, f)
+		shape = nil
+	}
 }
 
 func (r *run) addJunction(n *planNode) *outlet {
@@ -105,7 +126,7 @@ func (r *run) schedule() sched.Config {
 		default:
 			need := o.step.bound.Need
 			d.Workers, d.CPU, d.Calls = r.poolSize(o), need.CPUTokens(), need.Calls()
-			d.Generator = need.Rows == stage.Many
+			d.Generator = need.Rows == stage.Many || slices.ContainsFunc(o.fused, func(f *operator) bool { return f.step.bound.Need.Rows == stage.Many })
 			d.Window = int64(4 * r.poolSize(o) * d.Calls)
 			d.Estimate = r.cfg.BlockBytes / 4
 		}
@@ -144,7 +165,7 @@ func (r *run) env(o *operator, purpose stage.Purpose) stage.Env {
 		Alloc:  func(int) memory.Allocator { return mem },
 		Charge: r.ledger.charge,
 		Count:  func(c stage.Counter, n int64) { o.counters.add(c, n) },
-		Seed:   r.cfg.Seed + uint64(o.index)*0x9e3779b97f4a7c15,
+		Seed:   r.cfg.Seed + uint64(o.place)*0x9e3779b97f4a7c15,
 		Log:    r.cfg.Log.With("operator", o.name),
 	}
 }

@@ -17,6 +17,8 @@ type call struct {
 	env     stage.Env
 	started time.Time
 	waited  time.Duration // for grants
+	nested  time.Duration // in stages that are fused behind
+	turns   []turn        // of those stages
 	rows    int           // of the input
 	out     int           // rows handed over
 	failed  []*stage.RowError
@@ -69,6 +71,6 @@ func (c *call) done(err error) {
 	c.r.trace.task(c.op, c.worker, c.started, total, c.rows, c.out)
 	c.r.events <- event{
 		kind: evDone, op: c.op, task: c.t, err: err, failed: c.failed,
-		busy: total - c.waited, wait: c.waited, rows: c.rows,
+		busy: total - c.waited - c.nested, wait: c.waited, rows: c.rows, turns: c.turns,
 	}
 }

@@ -113,7 +113,7 @@ func (e *emitter) pass(keep bool) error {
 	e.held = e.held[n:]
 	for i, b := range blocks {
 		e.heldBytes -= b.bytes
-		if err := e.c.handOver(e.ctx, []*block{b.block}); err != nil {
+		if err := e.c.send(e.ctx, b.block); err != nil {
 			for _, rest := range blocks[i+1:] {
 				rest.batch.Release()
 			}

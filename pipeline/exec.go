@@ -85,6 +85,7 @@ type event struct {
 	busy   time.Duration
 	wait   time.Duration
 	rows   int
+	turns  []turn
 }
 
 type eventKind uint8
@@ -310,8 +311,8 @@ func (r *run) accept(t *task) {
 	blocks := t.yielded
 	t.yielded = nil
 	for _, b := range blocks {
-		t.op.stat.OutRows += int64(b.batch.NumRows())
-		t.op.stat.OutBytes += b.bytes
+		b.owner.stat.OutRows += int64(b.batch.NumRows())
+		b.owner.stat.OutBytes += b.bytes
 		r.deliver(t, b)
 	}
 }
@@ -322,6 +323,7 @@ func (r *run) taskDone(ev event) {
 	o.stat.Busy += ev.busy
 	o.stat.Blocked += ev.wait
 	o.stat.InRows += int64(ev.rows)
+	o.addTurns(ev.turns)
 	for _, b := range t.yielded { // yielded, never accepted: the run was cancelled
 		b.batch.Release()
 	}

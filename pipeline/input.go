@@ -22,11 +22,11 @@ type input struct {
 	rows   int
 }
 
-// assemble makes a task's input. Rows of one block are not copied; rows of several are put
-// together, unless the stage takes views.
-func assemble(o *operator, t *task, env stage.Env) (*input, error) {
-	in := &input{picks: t.picks}
-	for _, p := range t.picks {
+// assemble makes the input of a call. Rows of one block are not copied; rows of several are
+// put together, unless the stage takes views.
+func assemble(o *operator, picks []pick, env stage.Env) (*input, error) {
+	in := &input{picks: picks}
+	for _, p := range picks {
 		in.starts = append(in.starts, in.rows)
 		in.rows += p.rows()
 		whole := o.reads.of(p.block.batch.Record())

@@ -12,9 +12,12 @@ import (
 type operator struct {
 	index    int
 	name     string
-	node     *planNode // nil for the sink
-	step     *step     // nil for a source and the sink
-	up       *upstream // of what it reads
+	node     *planNode   // nil for the sink
+	step     *step       // nil for a source and the sink
+	place    int         // in the plan as it was written
+	fused    []*operator // stages that work on this one's blocks within its calls; they have its index, and no workers of their own
+	shape    *step       // of a fused stage: the choice of columns before it; nil: none
+	up       *upstream   // of what it reads
 	out      outlet
 	workers  []*worker
 	alive    int // workers that have not ended

@@ -29,11 +29,14 @@ type planNode struct {
 	scan   stage.Scan
 	join   joinKind
 	step   *step
+	fused  []*step // stages, and choices of columns between them, that run within the calls of step
+	place  int     // of a source, in the plan as it was written
 }
 
 // step is what is done to the rows of one input. Just one of bound, cols and limit is set.
 type step struct {
 	name  string
+	place int // of a stage, in the plan as it was written: seeds hang on it
 	in    *arrow.Schema
 	out   *arrow.Schema
 	bound *stage.Bound
@@ -45,6 +48,7 @@ type step struct {
 type binder struct {
 	ctx    context.Context
 	faults []error
+	places int // sources and stages so far
 }
 
 // bind checks a Dataset. All faults that can be found are reported at once; behind a stage
@@ -98,7 +102,8 @@ func (b *binder) read(n readNode, limit int64) *planNode {
 		b.faults = append(b.faults, fmt.Errorf("%s: %w", name, err))
 		return nil
 	}
-	node := &planNode{name: name, schema: scan.Schema(), source: n.src, scan: scan}
+	node := &planNode{name: name, schema: scan.Schema(), source: n.src, scan: scan, place: b.places}
+	b.places++
 	if res := scan.Residual(); res != nil {
 		return b.over(node, stageNode{filterStage{res}, StageConfig{}})
 	}
@@ -162,7 +167,8 @@ func (b *binder) stage(in *planNode, n node, st stage.Stage, cfg StageConfig) *p
 		b.fault(n, err)
 		return nil
 	}
-	return in.then(&step{name: n.label(), in: in.schema, out: bound.Schema, bound: bound})
+	b.places++
+	return in.then(&step{name: n.label(), in: in.schema, out: bound.Schema, bound: bound, place: b.places - 1})
 }
 
 // checkNeed holds a stage to its own word before it runs.

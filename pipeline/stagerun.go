@@ -33,20 +33,23 @@ func (r *run) startStage(o *operator) {
 type slot struct {
 	mu     sync.RWMutex
 	worker stage.Worker
+	op     *operator // whose worker it is
+	next   *slot     // of the stage that is fused behind
+	did    turn      // as a fused stage, in the task that runs
 }
 
 // work opens a worker, runs its tasks and closes it.
 func (r *run) work(ctx context.Context, o *operator, w int) (err error) {
-	s := &slot{}
-	if s.worker, err = r.openWorker(ctx, o); err != nil {
+	s, err := r.openSlots(ctx, o)
+	if err != nil {
 		if ctx.Err() != nil {
 			err = nil
 		}
 		return err
 	}
 	defer func() {
-		if e := s.worker.Close(); e != nil && err == nil {
-			err = fmt.Errorf("%s: close: %w", o.name, e)
+		if e := s.close(); e != nil && err == nil {
+			err = e
 		}
 	}()
 	r.events <- event{kind: evUp, op: o, worker: w}
@@ -76,16 +79,23 @@ func (r *run) openWorker(ctx context.Context, o *operator) (w stage.Worker, err 
 }
 
 func (r *run) runTask(ctx context.Context, o *operator, w int, s *slot, t *task) {
-	c := &stageCall{call: call{r: r, op: o, t: t, worker: w, started: time.Now()}, slot: s}
-	c.env = r.env(o, stage.Blocks)
-	c.env.Reserve = c.reserve
+	c := newStageCall(call{r: r, op: o, t: t, worker: w}, s)
 	var err error
 	if t.finish {
 		err = c.finish(ctx)
 	} else {
-		err = c.batch(ctx)
+		err = c.batch(ctx, t.picks)
 	}
+	c.turns = s.takeTurns()
 	c.done(err)
+}
+
+func newStageCall(c call, s *slot) *stageCall {
+	out := &stageCall{call: c, slot: s}
+	out.started = time.Now()
+	out.env = c.r.env(c.op, stage.Blocks)
+	out.env.Reserve = out.reserve
+	return out
 }
 
 // stageCall is a batch being processed.
@@ -94,22 +104,29 @@ type stageCall struct {
 	slot   *slot
 	in     *input
 	worker stage.Worker // of the last attempt
+	down   error        // what a stage that is fused behind ended with: it is not this stage's fault
 }
 
-// finish asks a worker for what it still holds.
+// finish asks a worker for what it still holds, and then those that are fused behind.
 func (c *stageCall) finish(ctx context.Context) error {
 	e := &emitter{c: c, ctx: ctx, last: -1}
 	err := c.guard(func() error { return c.slot.worker.Finish(ctx, e.emit) })
-	if err = e.end(err); err != nil {
+	err = e.end(err)
+	switch {
+	case c.down != nil:
+		return c.down
+	case err != nil:
 		return fmt.Errorf("%s: finish: %w", c.op.name, err)
+	case c.slot.next != nil:
+		return c.onward(ctx, func(d *stageCall) error { return d.finish(ctx) })
 	}
 	return nil
 }
 
-// batch processes a task's rows: all at once, and where that fails, what is left of them
-// again, or in halves.
-func (c *stageCall) batch(ctx context.Context) error {
-	in, err := assemble(c.op, c.t, c.env)
+// batch processes rows: all at once, and where that fails, what is left of them again, or in
+// halves.
+func (c *stageCall) batch(ctx context.Context, picks []pick) error {
+	in, err := assemble(c.op, picks, c.env)
 	if err != nil {
 		return fmt.Errorf("%s: %w", c.op.name, err)
 	}
@@ -125,6 +142,8 @@ func (c *stageCall) rowsFrom(ctx context.Context, from, to int) error {
 		through, err := c.attempt(ctx, from, to, attempt)
 		from += through
 		switch {
+		case c.down != nil:
+			return c.down
 		case err == nil, errors.Is(err, stage.ErrDone):
 			return err
 		case ctx.Err() != nil:

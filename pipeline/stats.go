@@ -151,6 +151,11 @@ func (k *statsKeeper) snapshot(r *run) {
 		}
 		c.Counters, c.Throttled = o.counters.copy(), maps.Clone(o.stat.Throttled)
 		s.Operators = append(s.Operators, c)
+		for _, f := range o.fused {
+			c := f.stat
+			c.Workers, c.Counters = o.stat.Workers, f.counters.copy()
+			s.Operators = append(s.Operators, c)
+		}
 	}
 	s.InputRows = r.readRows()
 	s.Rows = r.sink.stat.InRows
