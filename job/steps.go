@@ -46,9 +46,8 @@ func (s Embed) Add(ctx context.Context, env *Env, d *pipeline.Dataset) (*pipelin
 	return d.Run(task, pipeline.StageConfig{Name: env.Name}), nil
 }
 
-// DefaultTemperature is that of [Classify]. Of all values it gives the lowest log-loss on
-// examples/messages_labelled.csv.
-const DefaultTemperature = 1.0 / 30
+// DefaultTemperature is that of [Classify].
+const DefaultTemperature = infer.DefaultTemperature
 
 // Classify adds the label whose description is most like a text, and its score: zero-shot,
 // by the embeddings of both.
