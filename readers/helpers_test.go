@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/apache/arrow/go/v17/arrow"
@@ -55,14 +56,14 @@ func packed(t testing.TB, name string, data []byte) []byte {
 // faultyDisk asks faults before each of its operations.
 type faultyDisk struct {
 	faults *stagetest.Faults
-	opened []string
+	opened atomic.Int64
 }
 
 func (d *faultyDisk) Open(_ context.Context, name string) (readers.File, error) {
 	if err := d.faults.Call(); err != nil {
 		return nil, err
 	}
-	d.opened = append(d.opened, name)
+	d.opened.Add(1)
 	f, err := os.Open(name)
 	return faultyFile{f, d.faults}, err
 }

@@ -190,18 +190,23 @@ func (d *jsonlDecoder) field(quoted jsontext.Value) (size sizes, column string, 
 	}
 	d.seen[at] = true
 	n, err := d.values[at].read(&d.dec)
-	var syntax *jsontext.SyntacticError
-	switch {
-	case errors.As(err, &syntax), errors.Is(err, io.ErrUnexpectedEOF):
-		return size, "", syntaxError(err)
-	case err != nil:
-		return size, d.fields[at].Name, fmt.Errorf("%w: correct the row, or give a schema in which the column is of another type", err)
-	case d.wanted[at]:
+	if err != nil {
+		return size, d.fields[at].Name, valueError(err)
+	}
+	if d.wanted[at] {
 		size.wanted = n
-	default:
+	} else {
 		size.waste = n
 	}
 	return size, "", nil
+}
+
+func valueError(err error) error {
+	var syntax *jsontext.SyntacticError
+	if errors.As(err, &syntax) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return syntaxError(err)
+	}
+	return fmt.Errorf("%w: correct the row, or give a schema in which the column is of another type", err)
 }
 
 // enterObject reads the start of a row's object.

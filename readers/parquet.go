@@ -52,8 +52,9 @@ type parquetFile struct {
 	in    *input
 	props *parquet.ReaderProperties
 	*file.Reader
-	arrow  *pqarrow.FileReader
-	fields []arrow.Field // as the schema says, lists of fixed size included
+	arrow  *pqarrow.FileReader   // of the leaves: field i is Parquet column i
+	nodes  []pqarrow.SchemaField // what they are nested in
+	fields []arrow.Field
 }
 
 // openParquet reads the footer, unless it was read before. It decodes into ordinary
@@ -79,13 +80,27 @@ func openParquet(in *input, meta *metadata.FileMetaData) (f *parquetFile, err er
 	if err != nil {
 		return nil, fmt.Errorf("readers: %s: its schema cannot be read: %w", in.path, err)
 	}
-	for i := range f.arrow.Manifest.Fields {
-		field := *f.arrow.Manifest.Fields[i].Field
+	f.nodes = f.arrow.Manifest.Fields
+	flat := *f.arrow.Manifest
+	flat.Fields = make([]pqarrow.SchemaField, f.MetaData().Schema.NumColumns())
+	for i, node := range f.nodes {
+		field := *node.Field
 		field.Metadata = withoutFieldID(field.Metadata)
 		f.fields = append(f.fields, field)
-		asLists(&f.arrow.Manifest.Fields[i])
+		flatten(&f.nodes[i], flat.Fields)
 	}
+	f.arrow.Manifest = &flat
 	return f, nil
+}
+
+// flatten puts the leaves of node into flat, by their Parquet columns.
+func flatten(node *pqarrow.SchemaField, flat []pqarrow.SchemaField) {
+	if len(node.Children) == 0 {
+		flat[node.ColIndex] = *node
+	}
+	for i := range node.Children {
+		flatten(&node.Children[i], flat)
+	}
 }
 
 func (in *input) noParquet(err error) error {
@@ -118,41 +133,6 @@ func withoutFieldID(meta arrow.Metadata) arrow.Metadata {
 	return arrow.NewMetadata(keys, values)
 }
 
-// asLists has lists of fixed size read as lists: Arrow's reader of the former takes a
-// null among them for a fault. [fixLists] turns them back.
-func asLists(f *pqarrow.SchemaField) {
-	if !hasFixedList(f.Field.Type) {
-		return
-	}
-	for i := range f.Children {
-		asLists(&f.Children[i])
-	}
-	switch f.Field.Type.(type) {
-	case *arrow.StructType:
-		fields := make([]arrow.Field, len(f.Children))
-		for i, c := range f.Children {
-			fields[i] = *c.Field
-		}
-		f.Field.Type = arrow.StructOf(fields...)
-	case *arrow.MapType:
-		kv := f.Children[0].Field.Type.(*arrow.StructType)
-		f.Field.Type = arrow.MapOf(kv.Field(0).Type, kv.Field(1).Type)
-	default:
-		f.Field.Type = arrow.ListOf(f.Children[0].Field.Type)
-	}
-}
-
-// leaves are the Parquet columns of a field. (IsLeaf takes a group for column 0.)
-func leaves(f *pqarrow.SchemaField, into []int) []int {
-	if len(f.Children) == 0 {
-		return append(into, f.ColIndex)
-	}
-	for i := range f.Children {
-		into = leaves(&f.Children[i], into)
-	}
-	return into
-}
-
 func (parquetFormat) splits(ctx context.Context, scan *fileScan, whole stage.Split, yield func(stage.Split) bool) error {
 	in, err := openInput(ctx, stage.Env{}, scan.fs, whole.Path)
 	if err != nil {
@@ -177,7 +157,7 @@ func (parquetFormat) splits(ctx context.Context, scan *fileScan, whole stage.Spl
 		meta := f.MetaData().RowGroups[rg]
 		split.Rows, split.Bytes = meta.NumRows, 0
 		for _, i := range at {
-			for _, leaf := range leaves(&f.arrow.Manifest.Fields[i], nil) {
+			for _, leaf := range leaves(&f.nodes[i], nil) {
 				split.Bytes += meta.Columns[leaf].GetMetaData().GetTotalCompressedSize()
 			}
 		}
@@ -257,8 +237,7 @@ type parquetReader struct {
 	split   *stage.Split
 	in      *input
 	group   int
-	columns []*pqarrow.ColumnReader
-	wants   []arrow.DataType
+	columns []*parquetColumn
 	pieces  pieces
 	pos     int64 // row that the next record begins with
 	decoded int64 // rows decoded so far
@@ -290,12 +269,11 @@ func (r *parquetReader) start(ctx context.Context, split stage.Split) error {
 	r.total = meta.NumRows
 	var cols []int
 	for _, i := range at {
-		cols = leaves(&f.arrow.Manifest.Fields[i], cols)
+		cols = leaves(&f.nodes[i], cols)
 	}
 	f.props.BufferSize = int64(min(max(8<<20/max(len(cols), 1), 16<<10), 256<<10))
-	included, held := map[int]bool{}, int64(0)
+	var held int64
 	for _, leaf := range cols {
-		included[leaf] = true
 		chunk := meta.Columns[leaf].GetMetaData()
 		r.stored += float64(chunk.GetTotalUncompressedSize())
 		held += min(f.props.BufferSize+pageBytes, 2*chunk.GetTotalUncompressedSize()+f.props.BufferSize)
@@ -307,11 +285,11 @@ func (r *parquetReader) start(ctx context.Context, split stage.Split) error {
 	r.env.Book(stage.ReaderBuffers, held)
 	return r.guard("", func() error {
 		for _, i := range at {
-			c, err := f.arrow.GetFieldReader(ctx, i, included, []int{r.group})
+			c, err := f.column(ctx, i, r.group)
 			if err != nil {
 				return fmt.Errorf("column %q: %w", f.fields[i].Name, err)
 			}
-			r.columns, r.wants = append(r.columns, c), append(r.wants, f.fields[i].Type)
+			r.columns = append(r.columns, c)
 		}
 		return nil
 	})
@@ -430,7 +408,7 @@ func (r *parquetReader) decode(n int64) error {
 	for i := range r.columns {
 		name := r.scan.schema.Field(i).Name
 		err := r.guard(name, func() (err error) {
-			cols[i], err = r.column(i, n)
+			cols[i], err = r.columns[i].next(n)
 			return err
 		})
 		if err != nil {
@@ -448,37 +426,17 @@ func (r *parquetReader) decode(n int64) error {
 	return nil
 }
 
-// column decodes n rows of a column.
-func (r *parquetReader) column(i int, n int64) (arrow.Array, error) {
-	chunked, err := r.columns[i].NextBatch(n)
-	if err != nil {
-		return nil, err
-	}
-	defer chunked.Release()
-	if int64(chunked.Len()) != n {
-		return nil, fmt.Errorf("the column ends %d rows early: the file is corrupt or cut short", n-int64(chunked.Len()))
-	}
-	return joined(chunked, r.wants[i])
-}
-
 func (r *parquetReader) Close() error {
 	if r.in == nil {
 		return nil
 	}
 	r.pieces.drop()
-	releaseColumns(r.columns)
+	for _, c := range r.columns {
+		c.close()
+	}
 	r.columns = nil
 	r.env.Book(stage.ReaderBuffers, -r.held)
 	err := r.in.Close()
 	r.in, r.failed = nil, errors.New("readers: the reader is closed")
 	return err
-}
-
-// releaseColumns gives the buffers of columns back. They are ordinary memory, so nothing
-// is lost if a reader that failed halfway cannot do that.
-func releaseColumns(columns []*pqarrow.ColumnReader) {
-	defer func() { _ = recover() }()
-	for _, c := range columns {
-		c.Release()
-	}
 }

@@ -18,7 +18,7 @@ func (f *parquetFile) stats(rg int) func(string) (min, max any, nulls, rows int6
 			if field.Name != name {
 				continue
 			}
-			node := f.arrow.Manifest.Fields[i]
+			node := f.nodes[i]
 			if len(node.Children) > 0 {
 				return nil, nil, -1, rows, false
 			}

@@ -56,6 +56,8 @@ def nested(n):
         "people": pa.array(some(lambda i: [{"name": "p", "age": j, "home": None} for j in range(i % 3)]), pa.list_(person)),
         "grid": pa.array(some(lambda i: [[1] * j for j in range(i % 3)]), pa.list_(pa.list_(pa.int64()))),
         "pairs": pa.array(some(lambda i: [("k%d" % j, j) for j in range(i % 3)]), pa.map_(pa.string(), pa.int64())),
+        "only": pa.array(some(lambda i: {"tags": None if i % 5 == 0 else ["t"] * (i % 3)}), pa.struct([("tags", pa.list_(pa.string()))])),
+        "onlys": pa.array(some(lambda i: [{"tags": None if j == 1 else ["t"] * j} for j in range(i % 4)]), pa.list_(pa.struct([("tags", pa.list_(pa.string()))]))),
         "boxes": pa.array(some(lambda i: [[j, j, j, None] for j in range(i % 3)]), pa.list_(pa.list_(pa.int16(), 4))),
     })
 
@@ -93,6 +95,9 @@ def main():
     odd = pa.table({"d": pa.array([1, 2], pa.duration("s")), "v": pa.array(["a", "b"], pa.string_view()),
                     "l": pa.array([[1], []], pa.large_list(pa.int8())), "n": pa.array([1, None], pa.decimal32(5, 1))})
     pq.write_table(odd, HERE / "odd.parquet")
+    # the dictionary outgrows its page, and the rest is written plain
+    many = pa.array([None if i % 5 == 3 else "value %d" % (i * 7919 % 500) for i in range(2000)]).dictionary_encode()
+    pq.write_table(pa.table({"many": many}), HERE / "fallback.parquet", dictionary_pagesize_limit=1024, data_page_size=512, compression="zstd")
     for name, t in [("flat", a), ("nested", b)]:
         with ipc.new_file(HERE / (name + ".arrow"), t.schema) as w:
             w.write_table(t, max_chunksize=17)
