@@ -33,7 +33,9 @@
 //   - where it is appended to, renames the new files into OUT and then replaces the
 //     manifest. Programs that read the manifest see one set or the other; those that
 //     only list the folder may see some of the new files early. What a killed append
-//     moved is moved back by the next Begin.
+//     moved is moved back by the next Begin. An append whose manifest was replaced has
+//     happened, also if the job was killed before it could say so: the same job run
+//     once more appends once more.
 //
 // Every file and folder is synced before anything points at it.
 package writers

@@ -57,6 +57,7 @@ type faultyFS struct {
 	half       bool // the failing write writes half of its bytes
 	after      bool // the call is done, and then fails: its answer was lost
 	noExchange bool
+	asked      func() error // before each call; nil: never fails
 
 	mu       sync.Mutex
 	calls    int
@@ -74,6 +75,11 @@ func (f *faultyFS) call(kind string) error {
 		f.kinds = map[string]int{}
 	}
 	f.kinds[kind]++
+	if f.asked != nil {
+		if err := f.asked(); err != nil {
+			return err
+		}
+	}
 	if f.at > 0 && (f.calls == f.at || f.calls > f.at && f.err == errDead) {
 		return f.err
 	}

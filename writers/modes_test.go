@@ -66,6 +66,9 @@ func TestModes(t *testing.T) {
 		require.Equal(t, "b", m.Job)
 		clean(t, out)
 	})
+}
+
+func TestPlaces(t *testing.T) {
 	t.Run("an empty folder is no output", func(t *testing.T) {
 		out := filepath.Join(scratch(t), "out")
 		require.NoError(t, os.Mkdir(out, 0o777))

@@ -251,9 +251,8 @@ func TestConfigFaultsAreAllSaid(t *testing.T) {
 	require.Equal(t, writers.JSONL, f)
 }
 
-// TestFilesDependOnRowsAlone: however the rows were cut into records, the same bytes.
-func TestFilesDependOnRowsAlone(t *testing.T) {
-	mem := testkit.Allocator(t)
+// mixed is rows with texts of all lengths, vectors, nulls in both, and a few keys.
+func mixed(mem memory.Allocator, rows int) arrow.Record {
 	rng := rand.New(rand.NewPCG(7, 7))
 	b := array.NewRecordBuilder(mem, arrow.NewSchema([]arrow.Field{
 		{Name: "text", Type: arrow.BinaryTypes.String, Nullable: true},
@@ -261,7 +260,6 @@ func TestFilesDependOnRowsAlone(t *testing.T) {
 		{Name: "key", Type: arrow.PrimitiveTypes.Int8},
 	}, nil))
 	defer b.Release()
-	const rows = 40_000
 	for i := range rows {
 		if rng.IntN(10) == 0 {
 			b.Field(0).AppendNull()
@@ -275,7 +273,15 @@ func TestFilesDependOnRowsAlone(t *testing.T) {
 		}
 		b.Field(2).(*array.Int8Builder).Append(int8(rng.IntN(3)))
 	}
-	rec := b.NewRecord()
+	return b.NewRecord()
+}
+
+// TestFilesDependOnRowsAlone: however the rows were cut into records, the same bytes.
+func TestFilesDependOnRowsAlone(t *testing.T) {
+	const rows = 40_000
+	mem := testkit.Allocator(t)
+	rng := rand.New(rand.NewPCG(3, 3))
+	rec := mixed(mem, rows)
 	defer rec.Release()
 	for name, cfg := range map[string]writers.Config{
 		"parquet":     {RowGroupBytes: 3 << 20, MaxRowsPerFile: 33_333},
