@@ -61,7 +61,9 @@ func (r *run) chain(n *planNode) *outlet {
 	}
 	o := r.addOperator(n.name, "stage", n)
 	o.setStep(n.step)
-	o.cut = cutterOf(n.step.bound.Need)
+	if o.cut = cutterOf(n.step.bound.Need); n.step.auto {
+		o.cut = newAutoCutter(r.ledger.forBlocks())
+	}
 	o.fuse(n.fused)
 	in.next, o.up = o, in.up
 	o.out.up = &upstream{ops: append(slices.Clone(in.up.ops), o), junctions: in.up.junctions}

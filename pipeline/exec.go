@@ -323,6 +323,9 @@ func (r *run) taskDone(ev event) {
 	o.stat.Busy += ev.busy
 	o.stat.Blocked += ev.wait
 	o.stat.InRows += int64(ev.rows)
+	if auto, ok := o.cut.(*autoCutter); ok {
+		auto.observe(ev.rows, ev.busy)
+	}
 	o.addTurns(ev.turns)
 	for _, b := range t.yielded { // yielded, never accepted: the run was cancelled
 		b.batch.Release()

@@ -42,6 +42,7 @@ type step struct {
 	bound *stage.Bound
 	cols  []column
 	limit *int64
+	auto  bool // the batch size is searched for
 }
 
 // binder checks a Dataset and collects the faults that it finds.
@@ -154,21 +155,21 @@ func (b *binder) stage(in *planNode, n node, st stage.Stage, cfg StageConfig) *p
 		return nil
 	}
 	need := &bound.Need
-	if cfg.Actors < 0 || cfg.BatchSize < 0 {
+	if cfg.Actors < 0 || cfg.BatchSize < AutoBatch {
 		b.fault(n, fmt.Errorf("actors %d and batch size %d must not be negative", cfg.Actors, cfg.BatchSize))
 	}
 	if cfg.Actors > 0 {
 		need.Workers = stage.Pool{Min: cfg.Actors, Max: cfg.Actors}
 	}
-	if cfg.BatchSize > 0 {
-		need.Batch.MaxRows = cfg.BatchSize
+	if cfg.BatchSize != 0 {
+		need.Batch.MaxRows = max(cfg.BatchSize, 0)
 	}
 	if err := checkNeed(in.schema, bound); err != nil {
 		b.fault(n, err)
 		return nil
 	}
 	b.places++
-	return in.then(&step{name: n.label(), in: in.schema, out: bound.Schema, bound: bound, place: b.places - 1})
+	return in.then(&step{name: n.label(), in: in.schema, out: bound.Schema, bound: bound, place: b.places - 1, auto: cfg.BatchSize == AutoBatch})
 }
 
 // checkNeed holds a stage to its own word before it runs.
