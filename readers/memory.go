@@ -26,10 +26,6 @@ func Records(schema *arrow.Schema, recs ...arrow.Record) stage.Source {
 	src.rows = func(i int) int64 { return recs[i].NumRows() }
 	src.read = func(_ context.Context, _ stage.Env, i int, from int64) iter.Seq2[arrow.Record, error] {
 		return func(yield func(arrow.Record, error) bool) {
-			if !recs[i].Schema().Equal(schema) {
-				yield(nil, fmt.Errorf("readers: record %d has not the columns of the source: %s, not %s", i, recs[i].Schema(), schema))
-				return
-			}
 			if from < recs[i].NumRows() {
 				yield(recs[i].NewSlice(from, recs[i].NumRows()), nil)
 			}
@@ -227,7 +223,7 @@ func (r *memoryReader) Next(ctx context.Context, maxBytes int64) (stage.Batch, e
 		case err != nil:
 			r.failed = err
 		default:
-			r.rec = r.pick(rec)
+			r.rec, r.failed = r.pick(rec)
 		}
 	}
 	if r.failed != nil {
@@ -243,13 +239,22 @@ func (r *memoryReader) Next(ctx context.Context, maxBytes int64) (stage.Batch, e
 }
 
 // pick takes over rec and gives the columns asked for.
-func (r *memoryReader) pick(rec arrow.Record) arrow.Record {
+func (r *memoryReader) pick(rec arrow.Record) (arrow.Record, error) {
 	defer rec.Release()
+	want := r.scan.source.schema
+	same := rec.Schema().NumFields() == want.NumFields()
+	for i := 0; same && i < want.NumFields(); i++ {
+		have, want := rec.Schema().Field(i), want.Field(i)
+		same = have.Name == want.Name && arrow.TypeEqual(have.Type, want.Type)
+	}
+	if !same {
+		return nil, fmt.Errorf("readers: split %s: a record has other columns than the source: %s, not %s", r.split.ID, rec.Schema(), want)
+	}
 	cols := make([]arrow.Array, len(r.scan.cols))
 	for i, at := range r.scan.cols {
 		cols[i] = rec.Column(at)
 	}
-	return array.NewRecord(r.scan.schema, cols, rec.NumRows())
+	return array.NewRecord(r.scan.schema, cols, rec.NumRows()), nil
 }
 
 // fitting is how many rows of rec, at least one, take no more than maxBytes.

@@ -10,7 +10,6 @@ import (
 	"github.com/apache/arrow/go/v17/arrow/array"
 	"github.com/stretchr/testify/require"
 
-	"github.com/penstock-data/penstock/internal/testkit"
 	"github.com/penstock-data/penstock/readers"
 	"github.com/penstock-data/penstock/stage"
 	"github.com/penstock-data/penstock/stage/stagetest"
@@ -34,19 +33,17 @@ func numbers(t testing.TB, env stage.Env, from, to int) arrow.Record {
 }
 
 func TestRecordsKeepTheContract(t *testing.T) {
-	mem := testkit.Allocator(t)
 	var recs []arrow.Record
 	for i := range 3 {
 		rec := numbers(t, stage.Env{}, 10*i, 10*i+10*(i%2)+7)
 		defer rec.Release()
 		recs = append(recs, rec)
 	}
-	_ = mem
 	stagetest.Source(t, readers.Records(splitSchema, recs...), stagetest.SourceOptions{})
 	stagetest.Source(t, readers.Records(splitSchema), stagetest.SourceOptions{})
 	require.Len(t, splits(t, readers.Records(splitSchema, recs...), stage.ScanRequest{Limit: 8}), 2)
 	other := arrow.NewSchema(splitSchema.Fields()[:1], nil)
-	requireParts(t, read(t, readers.Records(other, recs...), stage.ScanRequest{}, 0).err, "record 0", "columns")
+	requireParts(t, read(t, readers.Records(other, recs...), stage.ScanRequest{}, 0).err, "records#0", "other columns")
 }
 
 func TestRangeKeepsTheContract(t *testing.T) {
