@@ -2,8 +2,8 @@ package sched
 
 import "container/heap"
 
-// schedule runs the rules until nothing more may run.
-func (s *Scheduler) schedule() {
+// acceptBlocks takes over all blocks that there is room for.
+func (s *Scheduler) acceptBlocks() {
 	for again := true; again; {
 		again = false
 		for i := len(s.ops) - 1; i >= 0; i-- {
@@ -11,17 +11,15 @@ func (s *Scheduler) schedule() {
 			again = s.acceptAll(i) && i < len(s.ops)-1 || again
 		}
 	}
-	for s.step() {
-	}
 }
 
 // acceptAll takes over the yielded blocks that there is room for, the oldest first: a block
 // exists already, and only downstream can make it go away. It says whether there was any.
 func (s *Scheduler) acceptAll(i int) (any bool) {
 	o := &s.ops[i]
-	for len(o.yields) > 0 && o.hasTurn() {
+	for len(o.yields) > 0 && s.rules.turn(o) {
 		t := o.yields[0]
-		if !s.room(o, t.wanted()) {
+		if !s.rules.room(s, o, t.wanted()) {
 			o.rule = RuleMemory
 			break
 		}
@@ -53,7 +51,7 @@ func (s *Scheduler) accept(i int, t *task, alone bool) {
 // goOn lets a task go on at once, or has it stand in line: a generator, so that others may
 // have their turn, and any task whose CPU is taken by now.
 func (s *Scheduler) goOn(i int, t *task) {
-	if o := &s.ops[i]; (o.Generator || !s.cpuFor(o)) && !o.stopped {
+	if o := &s.ops[i]; (o.Generator || !s.rules.cpu(s, o)) && !o.stopped {
 		t.state = paused
 		heap.Push(&o.pauses, t)
 		return
@@ -85,7 +83,7 @@ func (s *Scheduler) step() bool {
 		if o.rule = s.refusal(o); o.rule != RuleNone {
 			continue
 		}
-		if best < 0 || o.held < s.ops[best].held {
+		if best < 0 || s.rules.before(o, &s.ops[best]) {
 			best = i
 		}
 	}
@@ -103,7 +101,7 @@ func (s *Scheduler) run(i int, alone bool) {
 	if len(o.pauses) > 0 {
 		t := heap.Pop(&o.pauses).(*task)
 		if o.Generator && t.reserved == 0 { // any other has nothing more to hand over
-			t.reserved = o.est.next()
+			t.reserved = s.rules.reserve(o)
 			s.use(o, 0, t.reserved)
 		}
 		s.resume(i, t, alone)
@@ -117,7 +115,7 @@ func (s *Scheduler) start(i int, alone bool) {
 	q := o.queue.pop()
 	t := &task{id: q.id, worker: o.workers.take(q)}
 	if o.Output {
-		t.reserved = o.est.next()
+		t.reserved = s.rules.reserve(o)
 	}
 	o.tasks[q.id] = t
 	s.use(o, 0, t.reserved)
@@ -129,14 +127,14 @@ func (s *Scheduler) start(i int, alone bool) {
 
 // refusal names the rule that keeps an operator from taking its next turn.
 func (s *Scheduler) refusal(o *op) Rule {
-	if !o.hasTurn() {
+	if !s.rules.turn(o) {
 		return RuleTurn
 	}
 	if len(o.pauses) > 0 && !o.stopped {
 		switch {
-		case o.Generator && !s.room(o, o.est.next()):
+		case o.Generator && !s.rules.room(s, o, o.est.next()):
 			return RuleMemory
-		case !s.cpuFor(o):
+		case !s.rules.cpu(s, o):
 			return RuleCPU
 		}
 		return RuleNone
@@ -147,28 +145,25 @@ func (s *Scheduler) refusal(o *op) Rule {
 		}
 		return RuleInput
 	}
-	if r := o.startable(); r != RuleNone {
+	if r := s.startable(o); r != RuleNone {
 		return r
 	}
 	switch {
-	case o.Output && !s.room(o, o.est.next()), len(o.yields) > 0:
+	case o.Output && !s.rules.room(s, o, o.est.next()), len(o.yields) > 0:
 		return RuleMemory
-	case !s.cpuFor(o):
+	case !s.rules.cpu(s, o):
 		return RuleCPU
 	}
 	return RuleNone
 }
 
-// hasTurn is true of a stopped operator too: what it has left goes, whoever waits.
-func (o *op) hasTurn() bool { return !o.paused || o.stopped }
-
 // startable looks at what no limit of memory or CPU can change.
-func (o *op) startable() Rule {
+func (s *Scheduler) startable(o *op) Rule {
 	q := o.queue.front()
 	switch {
 	case !o.workers.has(*q):
 		return RuleWorkers
-	case o.Window > 0 && q.id-o.lowest >= o.Window:
+	case !s.rules.window(o, q.id):
 		return RuleOrder
 	}
 	return RuleNone
@@ -180,7 +175,7 @@ func (s *Scheduler) keepAlive() {
 	for i := len(s.ops) - 1; i >= 0; i-- {
 		o := &s.ops[i]
 		switch {
-		case !o.hasTurn():
+		case !s.rules.turn(o):
 		case len(o.yields) > 0:
 			t := heap.Pop(&o.yields).(*task)
 			s.accept(i, t, true)
@@ -188,7 +183,7 @@ func (s *Scheduler) keepAlive() {
 		case len(o.pauses) > 0:
 			s.run(i, true)
 			return
-		case o.queue.len() > 0 && o.startable() == RuleNone:
+		case o.queue.len() > 0 && s.startable(o) == RuleNone:
 			s.start(i, true)
 			return
 		}

@@ -154,6 +154,7 @@ type op struct {
 
 // Scheduler is the state. Make one with New.
 type Scheduler struct {
+	rules   rules
 	ops     []op
 	memory  int64
 	share   int64 // of each operator with output
@@ -168,8 +169,10 @@ type Scheduler struct {
 }
 
 // New makes a scheduler for a graph.
-func New(cfg Config) *Scheduler {
-	s := &Scheduler{ops: make([]op, len(cfg.Ops)), cpus: cfg.CPUs}
+func New(cfg Config) *Scheduler { return newScheduler(cfg, thePolicy()) }
+
+func newScheduler(cfg Config, policy rules) *Scheduler {
+	s := &Scheduler{rules: policy, ops: make([]op, len(cfg.Ops)), cpus: cfg.CPUs}
 	for i, o := range cfg.Ops {
 		o.Calls = max(o.Calls, 1)
 		s.ops[i] = op{
@@ -183,7 +186,8 @@ func New(cfg Config) *Scheduler {
 	return s
 }
 
-// Apply takes events in and says what to do. The result is valid until the next call.
+// Apply takes events in, and says what goes on at once: blocks that there is room for. The
+// result is valid until the next call.
 func (s *Scheduler) Apply(events ...Event) []Action {
 	s.acts = s.acts[:0]
 	for _, ev := range events {
@@ -193,16 +197,23 @@ func (s *Scheduler) Apply(events ...Event) []Action {
 			s.apply(&s.ops[ev.Op], ev)
 		}
 	}
-	s.schedule()
+	s.acceptBlocks()
 	return s.acts
 }
 
-// Settle is called when all that has happened was applied, and what it led to was done: if
-// nothing runs now, nothing will ever happen again by itself, and liveness decides.
+// Settle is called when all that has happened was applied, and what it led to was done: so
+// whoever reads a block that was accepted stands in line too when it says who goes next. If
+// nothing runs then, nothing will ever happen again by itself, and liveness decides. When it
+// says nothing, there is nothing to do but to wait.
 func (s *Scheduler) Settle() []Action {
 	s.acts = s.acts[:0]
-	if s.running == 0 && !s.opening() {
-		s.keepAlive()
+	if s.acceptBlocks(); len(s.acts) > 0 { // liveness has made room
+		return s.acts
+	}
+	for s.step() {
+	}
+	if s.running == 0 && !s.rules.opening(s) {
+		s.rules.alone(s)
 	}
 	return s.acts
 }
@@ -287,7 +298,7 @@ func (s *Scheduler) taskDone(o *op, id int64) {
 		heap.Remove(&o.pauses, t.place)
 	}
 	s.giveCPU(o, t)
-	s.use(o, 0, -t.reserved)
+	s.use(o, 0, -s.rules.release(t))
 	o.workers.giveBack(t.worker)
 	o.finish(id)
 }
@@ -329,7 +340,7 @@ func (s *Scheduler) setLimit(memory int64) {
 		}
 	}
 	s.memory = memory
-	s.share = memory / 2 / max(n, 1)
+	s.share = s.rules.share(memory, n)
 	s.common = memory - s.share*n
 	s.over = 0
 	for i := range s.ops {
@@ -350,6 +361,3 @@ func (s *Scheduler) giveCPU(o *op, t *task) {
 		s.cpus += o.CPU
 	}
 }
-
-// cpuFor allows for the rounding of fractional tokens.
-func (s *Scheduler) cpuFor(o *op) bool { return o.CPU <= s.cpus+1e-9 }

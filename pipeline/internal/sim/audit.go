@@ -155,18 +155,21 @@ func (o *auditOp) finish(id int64) {
 
 // decided looks at what the scheduler has said. before is what was in use when it was asked.
 func (a *audit) decided(s *sched.Scheduler, acts []sched.Action, settled bool, before int64) error {
-	if settled && len(acts) > 0 && (a.running() > 0 || a.opening()) {
-		return fault(FaultLiveness, "%+v, and %d tasks run", acts, a.running())
-	}
+	free, idle, alone := a.cpuFree(), a.running() == 0 && !a.opening(), false
+	final := settled // nothing more is decided before something happens
 	for _, act := range acts {
-		if act.Alone && !settled {
-			return fault(FaultLiveness, "%+v", act)
+		if alone = alone || act.Alone; act.Alone && (!settled || !idle) {
+			return fault(FaultLiveness, "%+v, and %d tasks run", act, a.running())
 		}
 		if err := a.act(act); err != nil {
 			return err
 		}
+		final = final && act.Kind != sched.Accept
 	}
-	if err := a.balance(s, settled, before); err != nil || settled {
+	if left := a.cpuFree(); !alone && left < min(free, 0)-1e-6 {
+		return fault(FaultCPU, "%v tokens left of %v", left, free)
+	}
+	if err := a.balance(s, alone, before); err != nil || alone || !final {
 		return err
 	}
 	return a.fair(s, acts)
@@ -244,11 +247,11 @@ func (a *audit) start(o *auditOp, cfg *sched.Op, act sched.Action) error {
 }
 
 // balance compares the scheduler's sums with the audit's own.
-func (a *audit) balance(s *sched.Scheduler, settled bool, before int64) error {
-	if used := s.Used(); !settled && used > max(a.memory, before) {
+func (a *audit) balance(s *sched.Scheduler, alone bool, before int64) error {
+	if used := s.Used(); !alone && used > max(a.memory, before) {
 		return fault(FaultLimit, "%d bytes in use, %d before, and the limit is %d", used, before, a.memory)
 	}
-	if free := a.cpuFree(); math.Abs(free-s.CPUFree()) > 1e-6 || !settled && free < min(-1e-6, a.cpuFree()-1e-9) {
+	if free := a.cpuFree(); math.Abs(free-s.CPUFree()) > 1e-6 {
 		return fault(FaultCPU, "%v free, said to be %v", free, s.CPUFree())
 	}
 	for i := range a.ops {

@@ -1,0 +1,70 @@
+package sched
+
+// Mutant makes schedulers whose policy has one fault.
+type Mutant struct {
+	Name  string
+	Fault string // what it must be caught at: a fault of the simulator's audit, or of a run
+	spoil func(*rules)
+}
+
+// New makes a scheduler with the faulty policy.
+func (m Mutant) New(cfg Config) *Scheduler {
+	policy := thePolicy()
+	m.spoil(&policy)
+	return newScheduler(cfg, policy)
+}
+
+// Mutants are the faulty policies.
+func Mutants() []Mutant {
+	return []Mutant{
+		{"ignores the memory rule", "over the limit", func(r *rules) {
+			r.room = func(*Scheduler, *op, int64) bool { return true }
+		}},
+		{"deals out shares that sum up to more than the limit", "over the limit", func(r *rules) {
+			r.share = func(memory, _ int64) int64 { return memory }
+			r.room = func(s *Scheduler, o *op, delta int64) bool {
+				return !o.Output || delta <= 0 || o.held+o.resv+delta <= s.share
+			}
+		}},
+		{"leaves half of the memory unused", "runnable, and left", func(r *rules) {
+			r.room = func(s *Scheduler, o *op, delta int64) bool {
+				return s.room(o, delta) && (!o.Output || delta <= 0 || s.used+delta <= s.memory/2)
+			}
+		}},
+		{"reserves nothing for what is being made", "bytes miscounted", func(r *rules) {
+			r.reserve = func(*op) int64 { return 0 }
+		}},
+		{"keeps the reservation of a task that ended", "bytes miscounted", func(r *rules) {
+			r.release = func(*task) int64 { return 0 }
+		}},
+		{"ignores the order window", "outside the window", func(r *rules) {
+			r.window = func(*op, int64) bool { return true }
+		}},
+		{"gives turns to the paused", "not its turn", func(r *rules) {
+			r.turn = func(*op) bool { return true }
+		}},
+		{"never lets the paused have a turn again", "stuck", func(r *rules) {
+			asked := map[*op]bool{}
+			r.turn = func(o *op) bool { asked[o] = asked[o] || o.paused; return !asked[o] || o.stopped }
+		}},
+		{"resumes generators without CPU", "more CPU than there is", func(r *rules) {
+			cpu := r.cpu
+			r.cpu = func(s *Scheduler, o *op) bool { return len(o.pauses) > 0 || cpu(s, o) }
+		}},
+		{"keeps one CPU token back", "runnable, and left", func(r *rules) {
+			r.cpu = func(s *Scheduler, o *op) bool { return o.CPU == 0 || o.CPU < s.cpus-1e-9 }
+		}},
+		{"runs the operator first that holds most", "not the one that holds least", func(r *rules) {
+			r.before = func(a, b *op) bool { return a.held > b.held }
+		}},
+		{"starves what is upstream", "not the one that holds least", func(r *rules) {
+			r.before = func(*op, *op) bool { return false }
+		}},
+		{"has no liveness rule", "stuck", func(r *rules) {
+			r.alone = func(*Scheduler) {}
+		}},
+		{"goes over the limit while workers are opening", "alone without need", func(r *rules) {
+			r.opening = func(*Scheduler) bool { return false }
+		}},
+	}
+}

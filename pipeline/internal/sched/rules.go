@@ -1,0 +1,34 @@
+package sched
+
+// rules are the decisions of the policy, apart from the books that they are taken on: each
+// stands alone, so that a test can put a wrong one in its place and see that it is caught.
+type rules struct {
+	share   func(memory, outputs int64) int64           // of the limit, that each operator with output has for itself
+	room    func(s *Scheduler, o *op, delta int64) bool // memory: may it use delta bytes more
+	reserve func(o *op) int64                           // memory: for the next yield
+	release func(t *task) int64                         // memory: of what a task that ends had reserved
+	window  func(o *op, id int64) bool                  // order: may the task start yet
+	turn    func(o *op) bool                            // turn
+	cpu     func(s *Scheduler, o *op) bool              // CPU
+	before  func(a, b *op) bool                         // next: does a, which is further upstream, go before b
+	opening func(s *Scheduler) bool                     // liveness: is a worker still to come
+	alone   func(s *Scheduler)                          // liveness
+}
+
+// thePolicy is what the package comment says.
+func thePolicy() rules {
+	return rules{
+		share:   func(memory, outputs int64) int64 { return memory / 2 / max(outputs, 1) },
+		room:    (*Scheduler).room,
+		reserve: func(o *op) int64 { return o.est.next() },
+		release: func(t *task) int64 { return t.reserved },
+		window:  func(o *op, id int64) bool { return o.Window <= 0 || id-o.lowest < o.Window },
+		// a stopped operator has its turn: what it has left goes, whoever waits
+		turn: func(o *op) bool { return !o.paused || o.stopped },
+		// fractional tokens are rounded
+		cpu:     func(s *Scheduler, o *op) bool { return o.CPU <= s.cpus+1e-9 },
+		before:  func(a, b *op) bool { return a.held < b.held },
+		opening: (*Scheduler).opening,
+		alone:   (*Scheduler).keepAlive,
+	}
+}

@@ -1,0 +1,203 @@
+package sched_test
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/penstock-data/penstock/pipeline/internal/sched"
+)
+
+var update = flag.Bool("update", false, "write the recorded decisions anew")
+
+// TestRecordedDecisions plays the scripts in testdata. A line of a script is a part of the
+// graph ("memory", "cpus", "op"), a number of events that are applied at once, divided by
+// ";", or the word "show". What follows from it stands below, indented. The scheduler is
+// asked to settle after each line, unless it has accepted a block: what that leads to comes
+// first, and "settle" says that there is no more of it.
+func TestRecordedDecisions(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.trace")
+	require.NoError(t, err)
+	require.NotEmpty(t, files)
+	for _, path := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(path), ".trace"), func(t *testing.T) {
+			text, err := os.ReadFile(path)
+			require.NoError(t, err)
+			p := &player{t: t}
+			var out []string
+			for line := range strings.Lines(string(text)) {
+				line = strings.TrimSuffix(line, "\n")
+				if strings.HasPrefix(line, "  ") {
+					continue
+				}
+				out = append(out, line)
+				for _, answer := range p.play(line) {
+					out = append(out, "  "+answer)
+				}
+			}
+			got := strings.Join(out, "\n") + "\n"
+			if *update {
+				require.NoError(t, os.WriteFile(path, []byte(got), 0o644))
+			}
+			require.Equal(t, string(text), got, "go test ./pipeline/internal/sched -run Recorded -update writes it anew")
+		})
+	}
+}
+
+type player struct {
+	t   *testing.T
+	cfg sched.Config
+	s   *sched.Scheduler
+}
+
+func (p *player) play(line string) []string {
+	words := strings.Fields(line)
+	if len(words) == 0 || strings.HasPrefix(line, "#") {
+		return nil
+	}
+	switch words[0] {
+	case "memory", "cpus", "gpus":
+		p.limit(words)
+		return nil
+	case "op":
+		p.op(words[1:])
+		return nil
+	}
+	if p.s == nil {
+		p.s = sched.New(p.cfg)
+	}
+	switch words[0] {
+	case "show":
+		return p.show()
+	}
+	if line == "settle" {
+		return p.settle(nil)
+	}
+	var events []sched.Event
+	for _, text := range strings.Split(line, ";") {
+		events = append(events, p.event(strings.Fields(text)))
+	}
+	return p.settle(p.s.Apply(events...))
+}
+
+// settle goes on until there is nothing more to do, or a block was accepted.
+func (p *player) settle(acts []sched.Action) (out []string) {
+	for {
+		out = append(out, p.actions(acts)...)
+		if slices.ContainsFunc(acts, func(a sched.Action) bool { return a.Kind == sched.Accept }) {
+			return out
+		}
+		if acts = p.s.Settle(); len(acts) == 0 {
+			return out
+		}
+	}
+}
+
+func (p *player) number(text string) float64 {
+	n, err := strconv.ParseFloat(text, 64)
+	require.NoError(p.t, err)
+	return n
+}
+
+func (p *player) limit(words []string) {
+	switch n := p.number(words[1]); words[0] {
+	case "memory":
+		p.cfg.Memory = int64(n)
+	case "cpus":
+		p.cfg.CPUs = n
+	}
+}
+
+// op reads "NAME [cpu=N] [workers=N] [calls=N] [window=N] [estimate=N] [generator] [sink]".
+func (p *player) op(words []string) {
+	o := sched.Op{Name: words[0], CPU: 1, Output: true}
+	for _, w := range words[1:] {
+		key, value, _ := strings.Cut(w, "=")
+		switch key {
+		case "cpu":
+			o.CPU = p.number(value)
+		case "workers":
+			o.Workers = int(p.number(value))
+		case "calls":
+			o.Calls = int(p.number(value))
+		case "window":
+			o.Window = int64(p.number(value))
+		case "estimate":
+			o.Estimate = int64(p.number(value))
+		case "generator":
+			o.Generator = true
+		case "sink":
+			o.Output = false
+		default:
+			require.Fail(p.t, "unknown", "%q of an operator", w)
+		}
+	}
+	p.cfg.Ops = append(p.cfg.Ops, o)
+}
+
+var kinds = map[string]sched.EventKind{
+	"ready": sched.Ready, "up": sched.WorkerUp, "down": sched.WorkerDown, "opening": sched.WorkerOpening,
+	"yield": sched.Yield, "reserve": sched.Reserve, "done": sched.Done, "free": sched.Free,
+	"stop": sched.Stop, "pause": sched.Pause, "unpause": sched.Unpause, "limit": sched.LimitChange,
+}
+
+// event reads "KIND OP [TASK] [WORKER] [BYTES]": those that the kind has.
+func (p *player) event(words []string) sched.Event {
+	kind, ok := kinds[words[0]]
+	require.True(p.t, ok, "unknown event %q", words[0])
+	ev := sched.Event{Kind: kind}
+	var numbers []int64
+	for k, w := range words[1:] {
+		switch {
+		case k == 0 && kind != sched.LimitChange:
+			ev.Op = slices.IndexFunc(p.cfg.Ops, func(o sched.Op) bool { return o.Name == w })
+			require.GreaterOrEqual(p.t, ev.Op, 0, "unknown operator %q", w)
+		case strings.HasPrefix(w, "on="):
+			ev.Pin, ev.Worker = true, int(p.number(w[3:]))
+		default:
+			numbers = append(numbers, int64(p.number(w)))
+		}
+	}
+	switch kind {
+	case sched.Ready, sched.Done:
+		ev.Task = numbers[0]
+	case sched.Yield, sched.Reserve:
+		ev.Task, ev.Bytes = numbers[0], numbers[1]
+	case sched.WorkerUp, sched.WorkerDown:
+		ev.Worker = int(numbers[0])
+	case sched.Free, sched.LimitChange:
+		ev.Bytes = numbers[0]
+	}
+	return ev
+}
+
+func (p *player) actions(acts []sched.Action) (out []string) {
+	for _, a := range acts {
+		text := fmt.Sprintf("%s %s %d on %d", [...]string{"start", "accept", "resume"}[a.Kind], p.cfg.Ops[a.Op].Name, a.Task, a.Worker)
+		if a.Alone {
+			text += " alone"
+		}
+		out = append(out, text)
+	}
+	return out
+}
+
+func (p *player) show() (out []string) {
+	for i, o := range p.cfg.Ops {
+		st := p.s.State(i)
+		rule := string(st.Rule)
+		if rule == "" {
+			rule = "-"
+		}
+		out = append(out, fmt.Sprintf("%s: %d queued, %d running, %d waiting, holds %d, reserved %d: %s",
+			o.Name, st.Queued, st.Running, st.Waiting, st.Held, st.Reserved, rule))
+	}
+	return append(out, fmt.Sprintf("%d bytes used, %g CPU free, %d alone", p.s.Used(), p.s.CPUFree(), p.s.Alone()))
+}
