@@ -127,7 +127,7 @@ func (a *app) fail(err error) int {
 
 // inner are the marks by which our packages' errors say where they come from and of what
 // kind they are: for programs. People are told the rest.
-var inner = regexp.MustCompile(`(?m)(^|: )(?:readers|writers|infer|job|pipeline|tokenize|expr|stage): (?:not found|output exists)?(?:: )?`)
+var inner = regexp.MustCompile(`(?m)(^|: )(?:readers|writers|infer|job|pipeline|expr|stage): (?:not found|output exists)?(?:: )?`)
 
 // complain prints every line of an error as one of ours.
 func (a *app) complain(err error) {

@@ -43,17 +43,31 @@ func main() {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	go func() {
-		sig := (<-signals).(syscall.Signal)
-		cancel(interrupted{sig})
+	go stopOn(signals, cancel)
+	os.Exit(a.run(ctx, os.Args[1:]))
+}
+
+// sameSignal is how soon a second signal is taken for the first: timeout(1) sends it to
+// the process and then to its group.
+const sameSignal = 100 * time.Millisecond
+
+// stopOn ends the context at the first signal, and the process at the second one or when
+// it does not stop by itself.
+func stopOn(signals <-chan os.Signal, cancel context.CancelCauseFunc) {
+	sig := (<-signals).(syscall.Signal)
+	first, late := time.Now(), time.After(patience)
+	cancel(interrupted{sig})
+	for {
 		select {
-		case <-signals: // a second one: at once
-		case <-time.After(patience):
+		case <-signals:
+			if time.Since(first) < sameSignal {
+				continue
+			}
+		case <-late:
 			fmt.Fprintf(os.Stderr, "penstock: %v: stopped without waiting for what was running; nothing was written\n", interrupted{sig})
 		}
 		os.Exit(exitSignal + int(sig))
-	}()
-	os.Exit(a.run(ctx, os.Args[1:]))
+	}
 }
 
 // interrupted is the cause of a context that a signal ended.

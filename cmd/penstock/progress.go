@@ -131,11 +131,13 @@ func (b *bars) start(s pipeline.Stats) {
 	w.SetUpdateFrequency(100 * time.Millisecond)
 	w.SetTrackerLength(20)
 	w.SetSortBy(progress.SortByIndex)
+	w.SetTrackerPosition(progress.PositionRight)
 	style := progress.StyleBlocks
 	if b.color {
-		style.Colors = progress.StyleColorsExample
+		style.Colors.Tracker, style.Colors.Error, style.Colors.Stats = text.Colors{text.FgCyan}, text.Colors{text.FgRed}, text.Colors{text.Faint}
 	}
-	style.Options.Separator, style.Options.DoneString = " ", ""
+	style.Options.Separator, style.Options.DoneString, style.Options.ErrorString = " ", "done", "stopped"
+	style.Options.TimeInProgressPrecision, style.Options.TimeDonePrecision = 100*time.Millisecond, 100*time.Millisecond
 	style.Options.KeepTrackersTogether = true
 	style.Options.SpeedSuffix = " rows/s"
 	style.Visibility = progress.StyleVisibility{ETA: true, Percentage: true, Pinned: true, Speed: true, Tracker: true, Value: true, Time: true}
@@ -162,6 +164,13 @@ func (b *bars) end(ok bool) {
 			t.MarkAsErrored()
 		}
 	}
-	b.writer.Stop()
-	<-b.done
+	// Stop is lost on a writer that has not begun to draw: then it is told again.
+	for {
+		b.writer.Stop()
+		select {
+		case <-b.done:
+			return
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
 }

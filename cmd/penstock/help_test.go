@@ -1,0 +1,66 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// TestHelp holds the help of every verb: scripts rely on the names. `go test
+// ./cmd/penstock -update` writes it anew.
+func TestHelp(t *testing.T) {
+	for _, verb := range []string{"", "classify", "embed", "run", "inspect", "doctor", "search"} {
+		t.Run("penstock "+verb, func(t *testing.T) {
+			args := []string{"--help"}
+			if verb != "" {
+				args = []string{verb, "--help"}
+			}
+			r := penstock(t, args...)
+			require.Equal(t, 0, r.code)
+			assert.Empty(t, r.stderr)
+			golden := filepath.Join("testdata", "help-"+strings.TrimSpace("penstock "+verb)+".txt")
+			golden = strings.ReplaceAll(golden, " ", "-")
+			if *update {
+				require.NoError(t, os.MkdirAll("testdata", 0o755))
+				require.NoError(t, os.WriteFile(golden, []byte(r.stdout), 0o644))
+			}
+			want, err := os.ReadFile(golden)
+			require.NoError(t, err)
+			assert.Equal(t, string(want), r.stdout)
+			if verb != "" {
+				assert.Contains(t, r.stdout, "Example:\n\n    penstock "+verb)
+			}
+		})
+	}
+}
+
+// TestContract: the flags that the issue of the command line names are all there.
+func TestContract(t *testing.T) {
+	common := strings.Fields("--memory-limit --batch-size --actors --limit --show --preserve-order --on-error --max-errors --mode " +
+		"--progress --quiet --trace --cpus --explain --source-columns --ort-lib --format --stats")
+	for verb, own := range map[string]string{
+		"classify": "--model --labels --labels-file --template --temperature --input --column --output",
+		"embed":    "--model --input --column --output",
+		"run":      "--set",
+	} {
+		help := penstock(t, verb, "--help").stdout
+		for _, flag := range append(strings.Fields(own), common...) {
+			assert.Contains(t, help, flag, verb)
+		}
+	}
+	help := penstock(t, "search", "--help").stdout
+	assert.Contains(t, help, "--in=DIR")
+	assert.Contains(t, help, "--top=10")
+}
+
+func TestVersion(t *testing.T) {
+	for _, arg := range []string{"version", "--version"} {
+		r := penstock(t, arg)
+		assert.Equal(t, 0, r.code)
+		assert.Regexp(t, `^penstock test \(go1\.\S+ \w+/\w+\)\n$`, r.stdout)
+	}
+}
