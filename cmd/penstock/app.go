@@ -72,7 +72,16 @@ func (a *app) run(ctx context.Context, args []string) (code int) {
 	if err != nil {
 		return a.usage(err)
 	}
-	return a.fail(at.Run(a))
+	return a.fail(stopped(ctx, at.Run(a)))
+}
+
+// stopped puts the signal that ended a context in the place of what it led to.
+func stopped(ctx context.Context, err error) error {
+	var stop, told interrupted
+	if err != nil && errors.As(context.Cause(ctx), &stop) && !errors.As(err, &told) {
+		return stop
+	}
+	return err
 }
 
 func (a *app) usage(err error) int {

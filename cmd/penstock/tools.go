@@ -121,7 +121,7 @@ func (c *searchCmd) Run(ctx context.Context, a *app) error {
 	bound(job.Settings{MemoryLimit: c.MemoryLimit})
 	hits, err := s.Run(ctx)
 	if err != nil {
-		return stopped(ctx, err)
+		return err
 	}
 	for _, h := range hits {
 		if c.JSON {
@@ -136,13 +136,4 @@ func (c *searchCmd) Run(ctx context.Context, a *app) error {
 		fmt.Fprintln(a.stdout, strings.TrimRight(fmt.Sprintf("%.3f  %s  %s", h.Score, where, oneLine(line)), " "))
 	}
 	return nil
-}
-
-// stopped puts the signal that ended a context in the place of what it led to.
-func stopped(ctx context.Context, err error) error {
-	var stop interrupted
-	if errors.As(context.Cause(ctx), &stop) {
-		return stop
-	}
-	return err
 }
