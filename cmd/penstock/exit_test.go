@@ -145,7 +145,7 @@ func TestSkippedRows(t *testing.T) {
 	r = penstock(t, "run", j, "--on-error", "skip")
 	assert.Equal(t, 3, r.code, r.stderr)
 	assert.Contains(t, r.stdout, "2 rows in ")
-	assert.Contains(t, r.stdout, "1 errors (see _errors)")
+	assert.Contains(t, r.stdout, "1 error (see _errors)")
 	text, err := os.ReadFile(filepath.Join(out, "_errors", "part-000000.jsonl"))
 	require.NoError(t, err)
 	var letter map[string]any

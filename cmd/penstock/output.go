@@ -145,6 +145,14 @@ func grouped(n int64) string {
 	return s
 }
 
+// counted is a number of things.
+func counted(n int64, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return grouped(n) + " " + thing + "s"
+}
+
 // summary is the last line of a job.
 func (a *app) summary(j *job.Job, res job.Result, f *jobFlags) {
 	out := j.Sink.Path
@@ -161,7 +169,7 @@ func (a *app) summary(j *job.Job, res job.Result, f *jobFlags) {
 
 func summaryLine(s pipeline.Stats) string {
 	parts := []string{
-		fmt.Sprintf("%s rows in %s", grouped(s.Rows), seconds(s.Elapsed)),
+		counted(s.Rows, "row") + " in " + seconds(s.Elapsed),
 		grouped(int64(float64(s.Rows)/max(s.Elapsed.Seconds(), 1e-6))) + " rows/s",
 	}
 	if padding := efficiency(s); padding > 0 {
@@ -174,7 +182,7 @@ func summaryLine(s pipeline.Stats) string {
 	if s.Failed == 0 {
 		return strings.Join(append(parts, "0 errors"), " · ")
 	}
-	return strings.Join(append(parts, fmt.Sprintf("%s errors (see _errors)", grouped(s.Failed))), " · ")
+	return strings.Join(append(parts, counted(s.Failed, "error")+" (see _errors)"), " · ")
 }
 
 func seconds(d time.Duration) string {

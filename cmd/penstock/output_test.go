@@ -55,7 +55,7 @@ func TestSummaryLine(t *testing.T) {
 	assert.Equal(t, "512 rows in 3.2 s · 160 rows/s · padding efficiency 0.71 · peak memory 312 MiB · 0 errors", summaryLine(s))
 	s = pipeline.Stats{Rows: 1, Failed: 1200, Elapsed: 20 * time.Millisecond}
 	s.Memory.Peak = 1 << 20
-	assert.Equal(t, "1 rows in 20 ms · 50 rows/s · peak memory 1 MiB · 1,200 errors (see _errors)", summaryLine(s))
+	assert.Equal(t, "1 row in 20 ms · 50 rows/s · peak memory 1 MiB · 1,200 errors (see _errors)", summaryLine(s))
 }
 
 // TestLines: one line in ten seconds, and none for the end.
