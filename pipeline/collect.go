@@ -152,7 +152,7 @@ func (s collectStage) collect(ctx context.Context, rec arrow.Record, schema *arr
 			continue
 		}
 		var err error
-		if cols[i], err = takeRows(ctx, col, first, mem); err != nil {
+		if cols[i], err = takeRows(col, first, mem); err != nil {
 			return nil, err
 		}
 	}

@@ -368,7 +368,7 @@ func (e *emitter) carry(rec arrow.Record, i, j, k int, parent, ordinals []int32)
 		case dense:
 			cols[n] = array.NewSlice(from.Column(l.at), int64(rows[0]), int64(rows[0])+int64(len(rows)))
 		default:
-			col, err := takeRows(e.ctx, from.Column(l.at), rows, e.c.env.Allocator(n))
+			col, err := takeRows(from.Column(l.at), rows, e.c.env.Allocator(n))
 			if err != nil {
 				return stage.Batch{}, fmt.Errorf("carry column %q past the stage: %w", o.step.out.Field(n).Name, err)
 			}

@@ -130,7 +130,7 @@ func takeRecord(ctx context.Context, rec arrow.Record, rows []int32, mem memory.
 	}()
 	for i, col := range rec.Columns() {
 		var err error
-		if cols[i], err = takeRows(ctx, col, rows, mem); err != nil {
+		if cols[i], err = takeRows(col, rows, mem); err != nil {
 			return nil, fmt.Errorf("column %q: %w", rec.ColumnName(i), err)
 		}
 	}

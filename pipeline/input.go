@@ -1,15 +1,11 @@
 package pipeline
 
 import (
-	"context"
 	"fmt"
 	"sort"
 	"strings"
 
 	"github.com/apache/arrow/go/v17/arrow"
-	"github.com/apache/arrow/go/v17/arrow/array"
-	"github.com/apache/arrow/go/v17/arrow/compute"
-	"github.com/apache/arrow/go/v17/arrow/memory"
 
 	"github.com/penstock-data/penstock/stage"
 )
@@ -96,41 +92,4 @@ func (in *input) json(row int) string {
 		return fmt.Sprintf(`{"error":%q}`, err.Error())
 	}
 	return strings.TrimSpace(strings.Trim(string(raw), "[]\n")) // an array of one object
-}
-
-// concatRecords puts records of one schema one behind the other.
-func concatRecords(recs []arrow.Record, mem memory.Allocator) (arrow.Record, error) {
-	schema := recs[0].Schema()
-	cols := make([]arrow.Array, 0, schema.NumFields())
-	defer func() {
-		for _, c := range cols {
-			c.Release()
-		}
-	}()
-	rows := int64(0)
-	for _, r := range recs {
-		rows += r.NumRows()
-	}
-	for i := range schema.NumFields() {
-		parts := make([]arrow.Array, len(recs))
-		for k, r := range recs {
-			parts[k] = r.Column(i)
-		}
-		col, err := array.Concatenate(parts, mem)
-		if err != nil {
-			return nil, fmt.Errorf("column %q: %w", schema.Field(i).Name, err)
-		}
-		cols = append(cols, col)
-	}
-	return array.NewRecord(schema, cols, rows), nil
-}
-
-// takeRows picks rows of a column by index.
-func takeRows(ctx context.Context, col arrow.Array, rows []int32, mem memory.Allocator) (arrow.Array, error) {
-	buf := memory.NewBufferBytes(arrow.Int32Traits.CastToBytes(rows))
-	data := array.NewData(arrow.PrimitiveTypes.Int32, len(rows), []*memory.Buffer{nil, buf}, nil, 0, 0)
-	defer data.Release()
-	idx := array.NewInt32Data(data)
-	defer idx.Release()
-	return compute.TakeArray(compute.WithAllocator(ctx, mem), col, idx)
 }
