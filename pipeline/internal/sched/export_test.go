@@ -60,6 +60,9 @@ func Mutants() []Mutant {
 		{"starves what is upstream", "not the one that holds least", func(r *rules) {
 			r.before = func(*op, *op) bool { return false }
 		}},
+		{"lets narrow tasks take the CPU that a wide one waits for", "not the one that holds least", func(r *rules) {
+			r.keep = func(*Scheduler, int, int) bool { return false }
+		}},
 		{"has no liveness rule", "stuck", func(r *rules) {
 			r.alone = func(*Scheduler) {}
 		}},
@@ -67,4 +70,17 @@ func Mutants() []Mutant {
 			r.opening = func(*Scheduler) bool { return false }
 		}},
 	}
+}
+
+// NewCounting makes a scheduler that counts how often it asks one of its rules: how much it
+// looks at.
+func NewCounting(cfg Config, looks *int) *Scheduler {
+	policy := thePolicy()
+	room, window, turn, cpu, before := policy.room, policy.window, policy.turn, policy.cpu, policy.before
+	policy.room = func(s *Scheduler, o *op, delta int64) bool { *looks++; return room(s, o, delta) }
+	policy.window = func(o *op, id int64) bool { *looks++; return window(o, id) }
+	policy.turn = func(o *op) bool { *looks++; return turn(o) }
+	policy.cpu = func(s *Scheduler, o *op) bool { *looks++; return cpu(s, o) }
+	policy.before = func(a, b *op) bool { *looks++; return before(a, b) }
+	return newScheduler(cfg, policy)
 }

@@ -77,10 +77,21 @@ func (s *Scheduler) act(a Action) {
 
 // step runs the best of what may run, and says whether there was any.
 func (s *Scheduler) step() bool {
+	wait := -1 // the first of those that lack nothing but CPU
+	for i := len(s.ops) - 1; i >= 0; i-- {
+		o := &s.ops[i]
+		if o.rule = s.refusal(o); o.rule == RuleCPU && (wait < 0 || s.rules.before(o, &s.ops[wait])) {
+			wait = i
+		}
+	}
 	best := -1
 	for i := len(s.ops) - 1; i >= 0; i-- {
 		o := &s.ops[i]
-		if o.rule = s.refusal(o); o.rule != RuleNone {
+		if o.rule != RuleNone {
+			continue
+		}
+		if o.CPU > 0 && wait >= 0 && s.rules.keep(s, i, wait) {
+			o.rule = RuleCPU
 			continue
 		}
 		if best < 0 || s.rules.before(o, &s.ops[best]) {
@@ -92,6 +103,15 @@ func (s *Scheduler) step() bool {
 	}
 	s.run(best, false)
 	return true
+}
+
+// keepFor says that operator i leaves the CPU that is free to operator wait, which has its turn
+// first and needs more than there is. Else a wide task would never see enough of it free.
+func (s *Scheduler) keepFor(i, wait int) bool {
+	if wait > i {
+		return !s.rules.before(&s.ops[i], &s.ops[wait])
+	}
+	return s.rules.before(&s.ops[wait], &s.ops[i])
 }
 
 // run lets an operator's next turn happen: a paused task goes on before a new one starts,

@@ -11,6 +11,7 @@ type rules struct {
 	turn    func(o *op) bool                            // turn
 	cpu     func(s *Scheduler, o *op) bool              // CPU
 	before  func(a, b *op) bool                         // next: does a, which is further upstream, go before b
+	keep    func(s *Scheduler, i, wait int) bool        // next: does i leave its CPU to wait, which lacks some
 	opening func(s *Scheduler) bool                     // liveness: is a worker still to come
 	alone   func(s *Scheduler)                          // liveness
 }
@@ -28,6 +29,7 @@ func thePolicy() rules {
 		// fractional tokens are rounded
 		cpu:     func(s *Scheduler, o *op) bool { return o.CPU <= s.cpus+1e-9 },
 		before:  func(a, b *op) bool { return a.held < b.held },
+		keep:    (*Scheduler).keepFor,
 		opening: (*Scheduler).opening,
 		alone:   (*Scheduler).keepAlive,
 	}

@@ -174,7 +174,7 @@ func New(cfg Config) *Scheduler { return newScheduler(cfg, thePolicy()) }
 func newScheduler(cfg Config, policy rules) *Scheduler {
 	s := &Scheduler{rules: policy, ops: make([]op, len(cfg.Ops)), cpus: cfg.CPUs}
 	for i, o := range cfg.Ops {
-		o.Calls = max(o.Calls, 1)
+		o.Calls, o.CPU = max(o.Calls, 1), min(o.CPU, cfg.CPUs)
 		s.ops[i] = op{
 			Op: o, opening: o.Workers, tasks: map[int64]*task{}, done: map[int64]bool{},
 			workers: workers{up: map[int]*worker{}},

@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/penstock-data/penstock/pipeline/internal/sched"
 )
@@ -284,29 +285,22 @@ func (a *audit) cpuFree() float64 {
 // fair sees to it that nothing that may run was left, and that where CPU was short the
 // operators that held less had it.
 func (a *audit) fair(s *sched.Scheduler, acts []sched.Action) error {
-	started, turns := map[int]bool{}, 0
+	started, turns := map[int]bool{}, map[int]int{}
 	for _, act := range acts {
-		if act.Kind != sched.Accept {
-			started[act.Op] = true
-			turns++
-		}
+		started[act.Op] = started[act.Op] || act.Kind == sched.Start
+		turns[act.Op]++
 	}
-	free := a.cpuFree()
-	for j := range a.ops {
-		if !a.wants(s, j) {
-			a.waiting[j] = 0
-			continue
+	wanting := a.wanting(s)
+	for _, j := range wanting {
+		if err := a.fairTo(s, j, wanting, started); err != nil {
+			return err
 		}
-		cpu := a.cfg.Ops[j].CPU
-		if cpu <= free+1e-9 {
-			return fault(FaultStarved, "operator %d: %+v", j, s.State(j))
-		}
-		for i := range started {
-			if i != j && a.cfg.Ops[i].CPU >= cpu && a.startedIn(acts, i) && a.ops[i].held > a.ops[j].held {
-				return fault(FaultNext, "operator %d, which holds %d, had a turn before %d, which holds %d", i, a.ops[i].held, j, a.ops[j].held)
+		for i := range j {
+			if a.cfg.Ops[i].CPU > 0 {
+				a.waiting[j] += turns[i]
 			}
 		}
-		if a.waiting[j] += turns; started[j] {
+		if turns[j] > 0 {
 			a.waiting[j] = 0
 		}
 		a.passed = max(a.passed, a.waiting[j])
@@ -314,13 +308,39 @@ func (a *audit) fair(s *sched.Scheduler, acts []sched.Action) error {
 	return nil
 }
 
-func (a *audit) startedIn(acts []sched.Action, i int) bool {
-	for _, act := range acts {
-		if act.Kind == sched.Start && act.Op == i {
-			return true
+// wanting gives the operators that lack nothing but perhaps CPU.
+func (a *audit) wanting(s *sched.Scheduler) (out []int) {
+	for j := range a.ops {
+		if a.wants(s, j) {
+			out = append(out, j)
+		} else {
+			a.waiting[j] = 0
 		}
 	}
-	return false
+	return out
+}
+
+func (a *audit) fairTo(s *sched.Scheduler, j int, wanting []int, started map[int]bool) error {
+	cpu, free := a.cfg.Ops[j].CPU, a.cpuFree()
+	first := true // none that lacks CPU goes before it
+	for k := range a.ops {
+		lacks := a.cfg.Ops[k].CPU > free+1e-9 && (slices.Contains(wanting, k) || a.unsure(k))
+		first = first && (k == j || !lacks || !a.before(k, j))
+	}
+	if cpu <= free+1e-9 && (first || cpu == 0) {
+		return fault(FaultStarved, "operator %d: %+v", j, s.State(j))
+	}
+	for i := range a.ops {
+		if i != j && started[i] && a.cfg.Ops[i].CPU > 0 && cpu > free+1e-9 && a.ops[i].held > a.ops[j].held {
+			return fault(FaultNext, "operator %d, which holds %d, had a turn before %d, which holds %d", i, a.ops[i].held, j, a.ops[j].held)
+		}
+	}
+	return nil
+}
+
+// before is the rule of who goes next.
+func (a *audit) before(i, j int) bool {
+	return a.ops[i].held < a.ops[j].held || a.ops[i].held == a.ops[j].held && i > j
 }
 
 // wants says that an operator lacks nothing but perhaps CPU.
@@ -329,23 +349,22 @@ func (a *audit) wants(s *sched.Scheduler, i int) bool {
 	if o.paused && !o.stopped {
 		return false
 	}
-	var between1, waits, unsure bool
+	var goesOn, waits bool
 	oldest := int64(math.MaxInt64)
 	for id, t := range o.tasks {
 		switch t.state {
 		case between:
-			between1 = true
+			goesOn = true
 		case asks, offers:
 			waits = true
 			oldest = min(oldest, id)
-			unsure = unsure || t.state == asks && cfg.Generator // granted perhaps, without an action
 		case runs:
 		}
 	}
 	switch {
-	case unsure:
+	case a.unsure(i):
 		return false
-	case between1:
+	case goesOn:
 		return !cfg.Generator || a.room(s, i, o.estimate())
 	case waits:
 		t := o.tasks[oldest]
@@ -360,6 +379,17 @@ func (a *audit) wants(s *sched.Scheduler, i int) bool {
 	for _, calls := range o.calls {
 		if *calls > 0 {
 			return a.room(s, i, o.estimate())
+		}
+	}
+	return false
+}
+
+// unsure says that a task has asked for bytes: they are granted without an action where it
+// then has to wait to go on.
+func (a *audit) unsure(i int) bool {
+	for _, t := range a.ops[i].tasks {
+		if t.state == asks {
+			return true
 		}
 	}
 	return false

@@ -53,7 +53,7 @@ type Result struct {
 	Delivered int64     // blocks that sinks have consumed
 	Applied   int       // events
 	Busy      []float64 // seconds of service by operator
-	Passed    int       // turns that others had while a task that only lacked CPU waited, at most
+	Passed    int       // turns of CPU upstream of an operator that lacked nothing but CPU, until its own, at most
 }
 
 // ErrStuck is a simulation in which nothing can happen any more and not all is done.
