@@ -3,9 +3,7 @@ package pipeline
 import (
 	"context"
 	"errors"
-	"fmt"
 	"iter"
-	"strings"
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/memory"
@@ -16,76 +14,27 @@ import (
 // Check binds every stage and moves no data. It gives the schema of the rows that would come
 // out, or all the faults that it finds.
 func (d *Dataset) Check(ctx context.Context, cfg Config) (*arrow.Schema, error) {
-	p, _, err := d.prepare(ctx, cfg)
+	p, _, err := d.check(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
 	return p.schema, nil
 }
 
-func (d *Dataset) prepare(ctx context.Context, cfg Config) (*plan, Config, error) {
+// check gives the plan as it was written.
+func (d *Dataset) check(ctx context.Context, cfg Config) (*plan, Config, error) {
 	cfg, cfgErr := cfg.withDefaults()
 	p, err := d.bind(ctx)
 	return p, cfg, errors.Join(cfgErr, err)
 }
 
-// Explain shows the plan as it would run.
-func (d *Dataset) Explain(ctx context.Context, cfg Config) (string, error) {
-	p, cfg, err := d.prepare(ctx, cfg)
-	if err != nil {
-		return "", err
+// prepare gives the plan as it is to run.
+func (d *Dataset) prepare(ctx context.Context, cfg Config) (*plan, Config, error) {
+	p, cfg, err := d.check(ctx, cfg)
+	if err == nil && !cfg.NoOptimise {
+		p, err = optimise(ctx, p, cfg, everyColumn(p.schema))
 	}
-	var b strings.Builder
-	p.root.explain(&b, "")
-	fmt.Fprintf(&b, "memory limit %d bytes, %d CPUs, blocks of %d bytes\n", cfg.MemoryLimit, cfg.CPUs, cfg.BlockBytes)
-	return b.String(), nil
-}
-
-// explain writes a node below what it reads from.
-func (n *planNode) explain(b *strings.Builder, indent string) {
-	for i, in := range n.in {
-		if n.join != noJoin && i > 0 {
-			in.explain(b, indent+"  ")
-		} else {
-			in.explain(b, indent)
-		}
-	}
-	switch {
-	case n.scan != nil:
-		fmt.Fprintf(b, "%sread %s %s\n", indent, n.name, n.source.ID().Settings)
-	case n.join != noJoin:
-		fmt.Fprintf(b, "%s-> %s of %d\n", indent, n.join, len(n.in))
-	case n.step.bound != nil:
-		need := n.step.bound.Need
-		fmt.Fprintf(b, "%s-> %s (%s, reads %v, adds %v, %v workers, %v CPU, batches of %v rows)\n",
-			indent, n.name, need.Rows, orAll(need.Reads), names(need.Adds), orAny(need.Workers.Max), need.CPUTokens(), orAny(need.Batch.MaxRows))
-	case n.step.limit != nil:
-		fmt.Fprintf(b, "%s-> limit %d\n", indent, *n.step.limit)
-	default:
-		fmt.Fprintf(b, "%s-> %s (%v)\n", indent, n.name, names(n.schema.Fields()))
-	}
-}
-
-func names(fields []arrow.Field) []string {
-	out := make([]string, len(fields))
-	for i, f := range fields {
-		out[i] = f.Name
-	}
-	return out
-}
-
-func orAll(columns []string) any {
-	if columns == nil {
-		return "all columns"
-	}
-	return columns
-}
-
-func orAny(n int) any {
-	if n == 0 {
-		return "any"
-	}
-	return n
+	return p, cfg, err
 }
 
 // each is a consumer that calls a function for every record.
@@ -138,18 +87,6 @@ func (d *Dataset) Take(ctx context.Context, n int64, cfg Config) ([]arrow.Record
 		out = append(out, rec)
 	}
 	return out, nil
-}
-
-// Count runs the plan and counts its rows.
-func (d *Dataset) Count(ctx context.Context, cfg Config) (int64, error) {
-	var n int64
-	for rec, err := range d.Batches(ctx, cfg) {
-		if err != nil {
-			return 0, err
-		}
-		n += rec.NumRows()
-	}
-	return n, nil
 }
 
 // Write runs the plan into a sink, and commits it when every row is there. When it fails the

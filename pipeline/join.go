@@ -28,7 +28,7 @@ var ErrRowCounts = errors.New("pipeline: the sides of a zip have different numbe
 func (b *binder) join(n joinNode) *planNode {
 	out := &planNode{name: n.label(), join: n.kind}
 	for _, side := range n.sides {
-		if in := b.dataset(side, 0); in != nil {
+		if in := b.dataset(side); in != nil {
 			out.in = append(out.in, in)
 		}
 	}

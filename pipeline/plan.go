@@ -27,6 +27,8 @@ type planNode struct {
 	schema *arrow.Schema // of its rows
 	source stage.Source
 	scan   stage.Scan
+	asked  stage.ScanRequest // what scan was planned for
+	want   stage.ScanRequest // what it should be planned for
 	join   joinKind
 	step   *step
 	fused  []*step // stages, and choices of columns between them, that run within the calls of step
@@ -38,11 +40,13 @@ type step struct {
 	name  string
 	place int // of a stage, in the plan as it was written: seeds hang on it
 	in    *arrow.Schema
-	out   *arrow.Schema
+	out   *arrow.Schema // where bound says what it reads: some of its columns, in their order
+	st    stage.Stage   // that was bound
 	bound *stage.Bound
 	cols  []column
 	limit *int64
 	auto  bool // the batch size is searched for
+	asked bool // a filter that the source is asked for too
 }
 
 // binder checks a Dataset and collects the faults that it finds.
@@ -56,7 +60,7 @@ type binder struct {
 // that cannot be bound its output is unknown, so there the search ends.
 func (d *Dataset) bind(ctx context.Context) (*plan, error) {
 	b := &binder{ctx: ctx}
-	root := b.dataset(d, 0)
+	root := b.dataset(d)
 	if root == nil || len(b.faults) > 0 {
 		return nil, errors.Join(b.faults...)
 	}
@@ -67,48 +71,31 @@ func (b *binder) fault(n node, err error) {
 	b.faults = append(b.faults, fmt.Errorf("%s: %w", n.label(), err))
 }
 
-// dataset binds a Dataset with all that it reads from; nil: it cannot be. limit is how many
-// of its rows are needed; 0: all.
-func (b *binder) dataset(d *Dataset, limit int64) *planNode {
+// dataset binds a Dataset with all that it reads from; nil: it cannot be.
+func (b *binder) dataset(d *Dataset) *planNode {
 	switch n := d.node.(type) {
 	case readNode:
-		return b.read(n, limit)
+		return b.read(n)
 	case joinNode:
 		return b.join(n)
-	case limitNode:
-		limit = smaller(limit, n.n)
-	case projectNode:
-	default:
-		limit = 0 // it may change the number of rows
 	}
-	in := b.dataset(d.up, limit)
+	in := b.dataset(d.up)
 	if in == nil {
 		return nil
 	}
 	return b.over(in, d.node)
 }
 
-// smaller is the smaller of two numbers of rows of which 0 is none.
-func smaller(limit, n int64) int64 {
-	if limit == 0 || n < limit {
-		return max(n, 0)
-	}
-	return limit
-}
-
-func (b *binder) read(n readNode, limit int64) *planNode {
+// read plans the reading of everything: what is not needed of it is the optimiser's business.
+func (b *binder) read(n readNode) *planNode {
 	name := nameOr(n.src.ID().Name, "read")
-	scan, err := n.src.Plan(b.ctx, stage.ScanRequest{Limit: limit})
+	scan, err := n.src.Plan(b.ctx, stage.ScanRequest{})
 	if err != nil {
 		b.faults = append(b.faults, fmt.Errorf("%s: %w", name, err))
 		return nil
 	}
-	node := &planNode{name: name, schema: scan.Schema(), source: n.src, scan: scan, place: b.places}
 	b.places++
-	if res := scan.Residual(); res != nil {
-		return b.over(node, stageNode{filterStage{res}, StageConfig{}})
-	}
-	return node
+	return &planNode{name: name, schema: scan.Schema(), source: n.src, scan: scan, place: b.places - 1}
 }
 
 // over binds a node over one input; nil: the search for faults cannot go on.
@@ -169,7 +156,7 @@ func (b *binder) stage(in *planNode, n node, st stage.Stage, cfg StageConfig) *p
 		return nil
 	}
 	b.places++
-	return in.then(&step{name: n.label(), in: in.schema, out: bound.Schema, bound: bound, place: b.places - 1, auto: cfg.BatchSize == AutoBatch})
+	return in.then(&step{name: n.label(), in: in.schema, out: bound.Schema, st: st, bound: bound, place: b.places - 1, auto: cfg.BatchSize == AutoBatch})
 }
 
 // checkNeed holds a stage to its own word before it runs.
