@@ -131,7 +131,7 @@ func TestErrorsOfAPlan(t *testing.T) {
 	for name, c := range map[string]struct{ source, stages, want string }{
 		"missing file":     {"{path: " + in + "x}", "", "no such file or folder; did you mean"},
 		"unknown column":   {"{path: " + in + ", columns: [nam]}", "", `column "nam": there is no such column; did you mean "name"?`},
-		"filter column":    {"{path: " + in + ", filter: idd > 1}", "", `"idd"`},
+		"filter column":    {"{path: " + in + ", filter: idd > 1}", "", "idd: no such column; did you mean id?"},
 		"select":           {"{path: " + in + "}", "- select: [idd]", `column "idd": there is no such column; did you mean "id"?`},
 		"source columns":   {"{path: " + in + "}", "- source_columns: {file: id}", `"id"`},
 		"text of numbers":  {"{path: " + in + "}", "- filter: name > 1", "name"},

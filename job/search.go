@@ -78,7 +78,7 @@ func (s Search) Run(ctx context.Context) ([]Hit, error) {
 		return nil, err
 	}
 	found := &hits{most: s.Top}
-	for rec, err := range pipeline.Read(scoped{src, cols.names, nil}).Batches(ctx, cfg) {
+	for rec, err := range pipeline.Read(src).Select(cols.names...).Batches(ctx, cfg) {
 		if err != nil {
 			return nil, err
 		}

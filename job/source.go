@@ -2,7 +2,6 @@ package job
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -133,11 +132,11 @@ func (s Source) dataset(ctx context.Context) (*pipeline.Dataset, error) {
 			return nil, err
 		}
 	}
-	if len(s.Columns) > 0 || filter != nil {
-		src = scoped{src, s.needed(filter), filter}
-	}
 	d := pipeline.Read(src)
-	if len(s.Columns) > 0 && filter != nil {
+	if filter != nil {
+		d = d.Filter(filter)
+	}
+	if len(s.Columns) > 0 { // what is not needed is not read: the plan is optimised
 		d = d.Select(s.Columns...)
 	}
 	if s.Limit > 0 {
@@ -147,20 +146,6 @@ func (s Source) dataset(ctx context.Context) (*pipeline.Dataset, error) {
 		d = d.WithSource("file", "row")
 	}
 	return d, nil
-}
-
-// needed are the columns that are wanted, then those that just the filter reads; nil: all.
-func (s Source) needed(filter expr.Expr) []string {
-	if len(s.Columns) == 0 {
-		return nil
-	}
-	cols := slices.Clone([]string(s.Columns))
-	for _, name := range expr.Columns(filter) {
-		if !slices.Contains(cols, name) {
-			cols = append(cols, name)
-		}
-	}
-	return cols
 }
 
 func (s Source) config() readers.Config {
@@ -178,36 +163,4 @@ func (s Source) config() readers.Config {
 		cfg.CSV.Schema, cfg.JSONL.Schema = schema, schema
 	}
 	return cfg
-}
-
-// scoped asks a source for some of its columns and rows only, so that a format that can
-// leaves the others unread. What the source leaves of the filter is done by the pipeline.
-type scoped struct {
-	stage.Source
-	columns []string // nil: all
-	filter  expr.Expr
-}
-
-func (s scoped) ID() stage.StageID {
-	id := s.Source.ID()
-	of := struct {
-		Of      json.RawMessage `json:"of,omitempty"`
-		Columns []string        `json:"columns,omitempty"`
-		Filter  string          `json:"filter,omitempty"`
-	}{Of: id.Settings, Columns: s.columns}
-	if s.filter != nil {
-		of.Filter = s.filter.String()
-	}
-	if settings, err := json.Marshal(of); err == nil { // settings that are not JSON stay as they are
-		id.Settings = settings
-	}
-	return id
-}
-
-func (s scoped) Plan(ctx context.Context, req stage.ScanRequest) (stage.Scan, error) {
-	if req.Columns == nil {
-		req.Columns = s.columns
-	}
-	req.Filter = expr.AndAll(s.filter, req.Filter)
-	return s.Source.Plan(ctx, req)
 }
