@@ -33,6 +33,7 @@ type Yield struct {
 	Seconds float64
 	Bytes   int64
 	Reserve int64 // bytes that are asked for before the block is made
+	Cut     int   // each consumer gets this many tasks of the block, of equal size; 0: one
 }
 
 // Config is a simulation.
@@ -49,6 +50,7 @@ type Config struct {
 type Result struct {
 	Seconds   float64
 	Peak      int64     // bytes held and reserved
+	Physical  int64     // bytes of blocks, each from when its making begins until its last reader is done, at most
 	Alone     int64     // turns over the limit
 	Delivered int64     // blocks that sinks have consumed
 	Applied   int       // events
@@ -65,6 +67,7 @@ type simulation struct {
 	now     float64
 	clock   agenda
 	seq     int64
+	bytes   int64 // of blocks that exist
 	ops     []opState
 	pending []sched.Event
 	audit   *audit
@@ -93,7 +96,8 @@ type simTask struct {
 type block struct {
 	op    int
 	bytes int64
-	left  int // consumers that have not finished with it
+	cut   int
+	left  int // tasks that have not finished with it
 }
 
 // Run simulates until everything is delivered.
@@ -225,6 +229,7 @@ func (m *simulation) step(i int, t *simTask) {
 		return
 	}
 	m.res.Busy[i] += y.Seconds
+	m.exist(y.Bytes)
 	m.at(y.Seconds, func() {
 		if t.done { // it was stopped
 			return
@@ -238,8 +243,14 @@ func (m *simulation) step(i int, t *simTask) {
 	})
 }
 
+// exist counts a block that is being made, or one that is gone.
+func (m *simulation) exist(bytes int64) {
+	m.bytes += bytes
+	m.res.Physical = max(m.res.Physical, m.bytes)
+}
+
 func (m *simulation) accept(i int, t *simTask) {
-	b := &block{op: i, bytes: t.plan[t.at].Bytes}
+	b := &block{op: i, bytes: t.plan[t.at].Bytes, cut: max(t.plan[t.at].Cut, 1)}
 	if m.ops[i].stopped {
 		m.push(sched.Event{Kind: sched.Free, Op: i, Bytes: b.bytes})
 		return
@@ -275,9 +286,11 @@ func (m *simulation) deliver(i int, t *simTask) {
 func (m *simulation) flush(i int, t *simTask) {
 	for _, b := range t.out {
 		next := m.cfg.Ops[i].Next
-		b.left = len(next)
+		b.left = len(next) * b.cut
 		for _, n := range next {
-			m.newTask(n, b.bytes, []*block{b})
+			for range b.cut {
+				m.newTask(n, b.bytes/int64(b.cut), []*block{b})
+			}
 		}
 	}
 	t.out = nil
@@ -316,6 +329,7 @@ func (m *simulation) done(i int, t *simTask) {
 func (m *simulation) free(from []*block) {
 	for _, b := range from {
 		if b.left--; b.left == 0 {
+			m.exist(-b.bytes)
 			m.push(sched.Event{Kind: sched.Free, Op: b.op, Bytes: b.bytes})
 		}
 	}

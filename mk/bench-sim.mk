@@ -1,0 +1,7 @@
+# What the scheduler makes of published plans, in the simulator and with the real executor.
+# QUICK=1 runs once and leaves benchmarks/results alone.
+
+bench-memory: ## the Ray Data paper's memory experiment, simulated and real: benchmarks/results/memory.json
+	@$(PYTHON) benchmarks/sim/memory.py $(if $(QUICK),--quick)
+
+.PHONY: bench-memory
