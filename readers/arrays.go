@@ -19,6 +19,7 @@ type pieces struct {
 	schema *arrow.Schema
 	cols   []arrow.Array // owned
 	pos, n int
+	booked bool  // cols are booked by whom they come from
 	held   int64 // booked for cols
 }
 
@@ -29,7 +30,9 @@ func (p *pieces) set(cols []arrow.Array, n int) {
 	p.drop()
 	p.cols, p.pos, p.n = cols, 0, n
 	for _, c := range cols {
-		p.held += wholeBytes(c.Data())
+		if !p.booked {
+			p.held += wholeBytes(c.Data())
+		}
 	}
 	p.env.Book(stage.ReaderBuffers, p.held)
 }

@@ -59,23 +59,29 @@ type parquetFile struct {
 
 // openParquet reads the footer, unless it was read before. It decodes into ordinary
 // memory: what is given to the consumer is copied into that of its choice.
-func openParquet(in *input, meta *metadata.FileMetaData) (f *parquetFile, err error) {
+func openParquet(in *input, meta *metadata.FileMetaData) (*parquetFile, error) {
+	return openPages(in, in, meta, memory.DefaultAllocator)
+}
+
+// openPages is openParquet for a file whose pages are not read as they are stored, but from
+// pages. What is decoded lies in mem.
+func openPages(in *input, pages parquet.ReaderAtSeeker, meta *metadata.FileMetaData, mem memory.Allocator) (f *parquetFile, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("readers: %s: the footer is corrupt: %v", in.path, p)
 		}
 	}()
-	f = &parquetFile{in: in, props: parquet.NewReaderProperties(memory.DefaultAllocator)}
+	f = &parquetFile{in: in, props: parquet.NewReaderProperties(mem)}
 	f.props.BufferedStreamEnabled = true
-	if f.Reader, err = file.NewParquetReader(in, file.WithReadProps(f.props), file.WithMetadata(meta)); err != nil {
+	if f.Reader, err = file.NewParquetReader(pages, file.WithReadProps(f.props), file.WithMetadata(meta)); err != nil {
 		return nil, in.noParquet(err)
 	}
 	f.WriterVersion() // is worked out once, and not by several goroutines
-	f.arrow, err = pqarrow.NewFileReader(f.Reader, pqarrow.ArrowReadProperties{}, memory.DefaultAllocator)
+	f.arrow, err = pqarrow.NewFileReader(f.Reader, pqarrow.ArrowReadProperties{}, mem)
 	if err != nil && f.MetaData().KeyValueMetadata() != nil {
 		// an Arrow schema of types that this release does not know is only a hint
 		f.MetaData().FileMetaData.KeyValueMetadata = nil
-		f.arrow, err = pqarrow.NewFileReader(f.Reader, pqarrow.ArrowReadProperties{}, memory.DefaultAllocator)
+		f.arrow, err = pqarrow.NewFileReader(f.Reader, pqarrow.ArrowReadProperties{}, mem)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("readers: %s: its schema cannot be read: %w", in.path, err)
@@ -178,7 +184,7 @@ func (parquetFormat) open(ctx context.Context, env stage.Env, scan *fileScan, p 
 		return nil, err
 	}
 	r := &parquetReader{scan: scan, env: env, split: &p.split, in: in, group: p.part, pos: p.from}
-	r.pieces = pieces{env: env, schema: scan.schema}
+	r.pieces = pieces{env: env, schema: scan.schema, booked: true}
 	if err := r.start(ctx, p.split); err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
@@ -219,10 +225,6 @@ func (f *footers) get(path, fingerprint string) *metadata.FileMetaData {
 	return nil
 }
 
-// pageBytes is what a column holds at most times beside its read buffer: a page as it is
-// stored and one unpacked. Writers make pages of 1 MiB or of one large value.
-const pageBytes = 2 << 20
-
 // maxRows bounds the rows of a record, whatever it holds.
 const maxRows = 1 << 20
 
@@ -236,6 +238,8 @@ type parquetReader struct {
 	env     stage.Env
 	split   *stage.Split
 	in      *input
+	pages   *pagedInput // nil: no page is large
+	mem     *bookedMemory
 	group   int
 	columns []*parquetColumn
 	pieces  pieces
@@ -254,7 +258,8 @@ func (r *parquetReader) start(ctx context.Context, split stage.Split) error {
 	if err := r.in.unchanged(split); err != nil {
 		return err
 	}
-	f, err := openParquet(r.in, r.scan.foots.get(split.Path, fingerprint(r.in.info)))
+	r.mem = &bookedMemory{env: r.env}
+	f, err := openPages(r.in, r.in, r.scan.foots.get(split.Path, fingerprint(r.in.info)), r.mem)
 	if err != nil {
 		return err
 	}
@@ -271,18 +276,26 @@ func (r *parquetReader) start(ctx context.Context, split stage.Split) error {
 	for _, i := range at {
 		cols = leaves(&f.nodes[i], cols)
 	}
-	f.props.BufferSize = int64(min(max(8<<20/max(len(cols), 1), 16<<10), 256<<10))
-	var held int64
-	for _, leaf := range cols {
-		chunk := meta.Columns[leaf].GetMetaData()
-		r.stored += float64(chunk.GetTotalUncompressedSize())
-		held += min(f.props.BufferSize+pageBytes, 2*chunk.GetTotalUncompressedSize()+f.props.BufferSize)
-	}
 	if err := r.readable(f, cols); err != nil {
 		return err
 	}
-	r.held = held
-	r.env.Book(stage.ReaderBuffers, held)
+	pages, shown := f.paged(r.env, r.group, cols)
+	if pages != nil {
+		r.pages = pages
+		if f, err = openPages(r.in, pages, shown, r.mem); err != nil {
+			return err
+		}
+	}
+	f.props.BufferSize = int64(min(max(8<<20/max(len(cols), 1), 16<<10), 256<<10))
+	for _, leaf := range cols {
+		chunk := meta.Columns[leaf].GetMetaData()
+		r.stored += float64(chunk.GetTotalUncompressedSize())
+		r.held += f.props.BufferSize
+		if !pages.cuts(leaf) {
+			r.held += min(2*largePage, 2*chunk.GetTotalUncompressedSize())
+		}
+	}
+	r.env.Book(stage.ReaderBuffers, r.held)
 	return r.guard("", func() error {
 		for _, i := range at {
 			c, err := f.column(ctx, i, r.group)
@@ -328,6 +341,9 @@ func (r *parquetReader) fault(column string, err error) error {
 	}
 	if r.in.fault != nil && !errors.Is(err, r.in.fault) { // Arrow's reader keeps it to itself
 		err = r.in.fault
+	}
+	if fault := r.pages.err(); fault != nil && r.in.fault == nil {
+		err = fault
 	}
 	bad := &stage.RowError{Stage: string(ParquetFormat), Path: r.in.path, Row: -1, Column: column, Err: err}
 	if r.split.Base >= 0 {
@@ -435,6 +451,10 @@ func (r *parquetReader) Close() error {
 		c.close()
 	}
 	r.columns = nil
+	r.pages.close()
+	if r.mem != nil {
+		r.mem.close()
+	}
 	r.env.Book(stage.ReaderBuffers, -r.held)
 	err := r.in.Close()
 	r.in, r.failed = nil, errors.New("readers: the reader is closed")
