@@ -32,6 +32,14 @@ func (p *peek) Check(ctx context.Context, schema *arrow.Schema) error {
 	return p.Sink.Check(ctx, schema)
 }
 
+// Keep keeps what the sink beneath can keep.
+func (p *peek) Keep(ctx context.Context) error {
+	if k, ok := p.Sink.(stage.Keeper); ok {
+		return k.Keep(ctx)
+	}
+	return p.Abort(ctx)
+}
+
 func (p *peek) OpenPart(ctx context.Context, env stage.Env, part stage.PartID) (stage.PartWriter, error) {
 	w, err := p.Sink.OpenPart(ctx, env, part)
 	if err != nil || part.Errors || p.rows == 0 {

@@ -229,4 +229,4 @@ func (j *Job) Explain(ctx context.Context, opts Options) (text string, err error
 	return text + fmt.Sprintf("write %s %s\n", id.Name, id.Settings), nil
 }
 
-var _ stage.Sink = (*peek)(nil)
+var _ stage.Keeper = (*peek)(nil)

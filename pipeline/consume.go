@@ -90,7 +90,8 @@ func (d *Dataset) Take(ctx context.Context, n int64, cfg Config) ([]arrow.Record
 }
 
 // Write runs the plan into a sink, and commits it when every row is there. When it fails the
-// sink is as it was before. The statistics are filled either way.
+// sink is as it was before; one that is a [stage.Keeper] keeps the parts that were finished,
+// for a later run of the same job. The statistics are filled either way.
 func (d *Dataset) Write(ctx context.Context, sink stage.Sink, cfg Config) (Stats, error) {
 	p, cfg, err := d.prepare(ctx, cfg)
 	if err != nil {
@@ -99,10 +100,14 @@ func (d *Dataset) Write(ctx context.Context, sink stage.Sink, cfg Config) (Stats
 	if err := sink.Check(ctx, p.schema); err != nil {
 		return Stats{}, err
 	}
-	if _, err := sink.Begin(ctx, p.schema, p.fingerprint(d, sink, cfg.Seed)); err != nil {
+	kept, err := sink.Begin(ctx, p.schema, p.fingerprint(d, sink, cfg))
+	if err != nil {
 		return Stats{}, err
 	}
-	w := &writer{sink: sink, log: &deadLetters{mem: memory.DefaultAllocator}}
+	w := &writer{sink: sink, whole: map[stage.PartID]bool{}, log: &deadLetters{mem: memory.DefaultAllocator}}
+	for _, part := range kept {
+		w.whole[part.ID] = true
+	}
 	stats, err := execute(ctx, p, cfg, w)
 	if err == nil {
 		err = sink.Commit(ctx, w.parts)
@@ -114,5 +119,5 @@ func (d *Dataset) Write(ctx context.Context, sink stage.Sink, cfg Config) (Stats
 	stats.Done = false
 	// what is left behind is cleared away even though ctx may be cancelled
 	clean := context.WithoutCancel(ctx)
-	return stats, errors.Join(err, w.abort(clean), sink.Abort(clean))
+	return stats, errors.Join(err, w.abort(clean), w.leave(clean))
 }

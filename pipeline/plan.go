@@ -190,9 +190,11 @@ func jsonString(s string) json.RawMessage {
 }
 
 // fingerprint names the job: what is read, what is done to it, where it goes.
-func (p *plan) fingerprint(d *Dataset, sink stage.Sink, seed uint64) stage.JobID {
+func (p *plan) fingerprint(d *Dataset, sink stage.Sink, cfg Config) stage.JobID {
 	ids := append(d.stageIDs(), sink.ID(), stage.StageID{Name: "schema", Settings: jsonString(p.schema.String())},
-		stage.StageID{Name: "seed", Settings: jsonString(fmt.Sprint(seed))})
+		stage.StageID{Name: "seed", Settings: jsonString(fmt.Sprint(cfg.Seed))},
+		// what decides which rows a part holds
+		stage.StageID{Name: "parts", Settings: jsonString(fmt.Sprint(cfg.GroupBytes, cfg.Unordered, cfg.OnError.Skip))})
 	raw, _ := json.Marshal(ids) // Settings come from Marshal themselves; at worst the name stands for the stage
 	return stage.JobID(stage.StageID{Name: "job", Settings: raw}.Fingerprint())
 }

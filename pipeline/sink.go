@@ -45,6 +45,7 @@ type writer struct {
 	sink   stage.Sink
 	env    stage.Env
 	parts  []stage.Part
+	whole  map[stage.PartID]bool // parts that the sink has finished, now or in an earlier run
 	rows   stage.PartWriter
 	errors stage.PartWriter
 	group  int64
@@ -69,11 +70,17 @@ func (w *writer) consume(ctx context.Context, it item) error {
 	}
 	if w.rows == nil {
 		var err error
-		if w.rows, err = w.sink.OpenPart(ctx, w.env, stage.PartID{Group: w.group}); err != nil {
+		if w.rows, err = w.open(ctx, stage.PartID{Group: w.group}); err != nil {
 			return err
 		}
 	}
 	return w.rows.Write(ctx, rec.Record())
+}
+
+// open opens a part, which is not whole from then on.
+func (w *writer) open(ctx context.Context, id stage.PartID) (stage.PartWriter, error) {
+	delete(w.whole, id)
+	return w.sink.OpenPart(ctx, w.env, id)
 }
 
 // reject writes failed rows as dead letters, where the sink can hold them.
@@ -82,7 +89,7 @@ func (w *writer) reject(ctx context.Context, failed []*stage.RowError) error {
 		return nil
 	}
 	if w.errors == nil {
-		part, err := w.sink.OpenPart(ctx, w.env, stage.PartID{Group: w.group, Errors: true})
+		part, err := w.open(ctx, stage.PartID{Group: w.group, Errors: true})
 		if errors.Is(err, errors.ErrUnsupported) {
 			w.log = nil
 			return nil
@@ -108,6 +115,7 @@ func (w *writer) closeParts(ctx context.Context) error {
 		}
 		*p = nil
 		w.parts = append(w.parts, part)
+		w.whole[part.ID] = true
 	}
 	return nil
 }
@@ -122,12 +130,21 @@ func (w *writer) finish(ctx context.Context) error {
 			return nil
 		}
 	}
-	part, err := w.sink.OpenPart(ctx, w.env, stage.PartID{})
+	part, err := w.open(ctx, stage.PartID{})
 	if err != nil {
 		return err
 	}
 	w.rows = part
 	return w.closeParts(ctx)
+}
+
+// leave ends a job that failed: with its finished parts for a later run, where there are any
+// and the sink can keep them.
+func (w *writer) leave(ctx context.Context) error {
+	if k, ok := w.sink.(stage.Keeper); ok && len(w.whole) > 0 {
+		return k.Keep(ctx)
+	}
+	return w.sink.Abort(ctx)
 }
 
 // abort drops the parts that are still open.

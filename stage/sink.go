@@ -35,7 +35,7 @@ type Part struct {
 }
 
 // Sink is where rows go. Its life is Begin, then any number of parts, then Commit or
-// Abort. Nothing is visible to readers of the output before Commit, and everything
+// Abort, or Keep where it is a [Keeper]. Nothing is visible to readers of the output before Commit, and everything
 // after it.
 type Sink interface {
 	// ID names the sink and its settings. It touches nothing.
@@ -56,6 +56,17 @@ type Sink interface {
 	Commit(ctx context.Context, parts []Part) error
 	// Abort drops what was not committed, and leaves what was there before.
 	Abort(ctx context.Context) error
+}
+
+// Keeper is a sink that can end a job without Commit and without losing the parts that
+// are finished: Begin of the same job, now or in another process, gives them back, and
+// Begin of another job drops them.
+type Keeper interface {
+	Sink
+	// Keep leaves the output as it was before the job. It is called in place of Abort,
+	// also after a Commit that failed, once every part writer was ended. It may be
+	// called again.
+	Keep(ctx context.Context) error
 }
 
 // PartWriter writes one part. It is used by one goroutine.

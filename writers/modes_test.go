@@ -272,8 +272,8 @@ func TestResume(t *testing.T) {
 	for name, end := range map[string]func(*testing.T, *faultyFS, stage.Sink){
 		"killed": func(_ *testing.T, fsys *faultyFS, _ stage.Sink) { fsys.kill() },
 		"kept": func(t *testing.T, _ *faultyFS, s stage.Sink) {
-			require.NoError(t, s.(writers.Keeper).Keep(ctx))
-			require.NoError(t, s.(writers.Keeper).Keep(ctx))
+			require.NoError(t, s.(stage.Keeper).Keep(ctx))
+			require.NoError(t, s.(stage.Keeper).Keep(ctx))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -345,7 +345,7 @@ func TestResumeDistrusts(t *testing.T) {
 			require.NoError(t, err)
 			_, err = writePart(s, stage.Env{}, partID(0), numbered(memory.DefaultAllocator, 0, 10))
 			require.NoError(t, err)
-			require.NoError(t, s.(writers.Keeper).Keep(ctx))
+			require.NoError(t, s.(stage.Keeper).Keep(ctx))
 			left, err := filepath.Glob(filepath.Join(filepath.Dir(out), ".out.penstock-*"))
 			require.NoError(t, err)
 			require.Len(t, left, 1)

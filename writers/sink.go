@@ -15,21 +15,12 @@ import (
 )
 
 // Files makes a sink that writes a folder of files. It touches nothing before Begin; the
-// error says all that is wrong with the settings. The sink also is a [Keeper].
+// error says all that is wrong with the settings. The sink also is a [stage.Keeper].
 func Files(cfg Config) (stage.Sink, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
 	return &sink{cfg: cfg.withDefaults()}, nil
-}
-
-// Keeper is a sink that can end a job without Commit and without losing the parts that
-// are finished: Begin of the same job, now or in another process, gives them back.
-type Keeper interface {
-	stage.Sink
-	// Keep leaves the output as it was and gives up the lock on it. It is called in
-	// place of Abort, once every part writer was ended. It may be called again.
-	Keep(ctx context.Context) error
 }
 
 // sink is one output. Its methods may be called from several goroutines.
@@ -269,7 +260,7 @@ func (s *sink) Abort(context.Context) error {
 	return s.end("abort", func(r *run) error { return r.st.clear() })
 }
 
-// Keep is described at [Keeper].
+// Keep also gives up the lock on the output.
 func (s *sink) Keep(context.Context) error {
 	return s.end("keep the finished parts", func(*run) error { return nil })
 }

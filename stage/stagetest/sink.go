@@ -36,8 +36,9 @@ type SinkOptions struct {
 }
 
 // Sink checks a sink. It writes parts at once, drops and reopens them, commits all and
-// some, twice and from another sink of the same place, aborts, cancels each call, makes
-// each call of the storage fail, and reads what is to be seen after each of these.
+// some, twice and from another sink of the same place, aborts, keeps where it is a
+// [stage.Keeper], cancels each call, makes each call of the storage fail, and reads what
+// is to be seen after each of these.
 //
 // newSink makes a sink that writes to dir, a name that no other output has: its parent
 // folder is there, dir itself is not. Called again with the same dir it makes the sink
@@ -62,6 +63,7 @@ func Sink(t testing.TB, newSink func(dir string) stage.Sink, read func(dir strin
 	s.otherJob()
 	s.aborted()
 	s.second()
+	s.kept()
 	s.failedRows()
 	s.cancels()
 	s.faults()

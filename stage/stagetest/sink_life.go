@@ -176,6 +176,67 @@ func (s *sinkCheck) aborted() {
 	}
 }
 
+// keep ends the job at a place without losing its parts; false where it cannot.
+func (p *place) keep(what string) bool {
+	p.s.t.Helper()
+	k, ok := p.sink.(stage.Keeper)
+	if ok {
+		for _, when := range []string{"", ", twice"} {
+			p.s.must(p.s.call(what+when, func() error { return k.Keep(context.Background()) }), "%s%s", what, when)
+		}
+	}
+	return ok
+}
+
+// kept ends a job by Keep, in a new place and in one that has data: what is to be seen
+// stays as it was, the same job is given the parts, and another one is not.
+func (s *sinkCheck) kept() {
+	s.t.Helper()
+	for _, former := range []bool{false, true} {
+		what, seen := "keep in a new place", []arrow.Record(nil)
+		if former {
+			what, seen = "keep over former data", []arrow.Record{s.rows}
+		}
+		p := s.place()
+		if former {
+			p.begin(what, "former")
+			p.commit(what, p.writeAll(what))
+			if p = p.again(); s.check(what, p) != nil {
+				return // it may not be written twice
+			}
+		}
+		p.begin(what, "job")
+		if !p.keep(what + ", with no part") {
+			return
+		}
+		p.shows(what+", with no part", seen...)
+		s.that(len(p.begin(what, "job")) == 0, "%s: Begin gave parts, and none was written", what)
+		done := p.writeAll(what)
+		p.keep(what)
+		p.shows(what, seen...)
+		p = p.again()
+		found := p.begin(what, "job")
+		s.that(len(found) == len(done) && sameParts(found, done), "%s: Begin gave %v, not %v", what, found, done)
+		p.keep(what + ", once more")
+		p = p.again()
+		s.that(len(p.begin(what, "other job")) == 0, "%s: Begin gave another job the parts that were kept", what)
+		p.abort(what + ": abort the other job")
+		p.shows(what+", another job aborted", seen...)
+		p = p.again()
+		s.that(len(p.begin(what, "job")) == 0, "%s: the parts outlived another job", what)
+		p.writeAll(what)
+		p.keep(what + " again")
+		found = p.begin(what, "job")
+		p.commit(what+" and commit what was kept", found)
+		if s.opt.Appends {
+			seen = append(seen, s.rows)
+		} else {
+			seen = []arrow.Record{s.rows}
+		}
+		p.shows(what+" and commit what was kept", seen...)
+	}
+}
+
 // second runs a second job where one has been committed.
 func (s *sinkCheck) second() {
 	s.t.Helper()

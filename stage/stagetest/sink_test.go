@@ -28,6 +28,7 @@ type twistedSink struct {
 	open   func(s *twistedSink, ctx context.Context, env stage.Env, part stage.PartID) (stage.PartWriter, error)
 	commit func(s *twistedSink, ctx context.Context, parts []stage.Part) error
 	abort  func(s *twistedSink, ctx context.Context) error
+	keep   func(s *twistedSink, ctx context.Context) error
 	write  func(w *twistedWriter, ctx context.Context, rec arrow.Record) error
 	close  func(w *twistedWriter, ctx context.Context) (stage.Part, error)
 	drop   func(w *twistedWriter, ctx context.Context) error
@@ -89,6 +90,13 @@ func (s *twistedSink) Abort(ctx context.Context) error {
 		return s.abort(s, ctx)
 	}
 	return s.MemorySink.Abort(ctx)
+}
+
+func (s *twistedSink) Keep(ctx context.Context) error {
+	if s.keep != nil {
+		return s.keep(s, ctx)
+	}
+	return s.MemorySink.Keep(ctx)
 }
 
 func (w *twistedWriter) Write(ctx context.Context, rec arrow.Record) error {
@@ -273,6 +281,18 @@ func TestSinkFindsBrokenSinks(t *testing.T) {
 		"Begin gave it the parts of the first": func(s *twistedSink) {
 			s.begin = func(s *twistedSink, ctx context.Context, schema *arrow.Schema, _ stage.JobID) ([]stage.Part, error) {
 				return s.MemorySink.Begin(ctx, schema, "job")
+			}
+		},
+		"keep in a new place, with no part: boom": func(s *twistedSink) {
+			s.keep = func(*twistedSink, context.Context) error { return boom }
+		},
+		"keep in a new place: Begin gave []": func(s *twistedSink) {
+			s.keep = func(s *twistedSink, ctx context.Context) error { return s.MemorySink.Abort(ctx) }
+		},
+		"keep over former data, with no part: 0 rows, not 50": func(s *twistedSink) {
+			s.keep = func(s *twistedSink, ctx context.Context) error {
+				s.hidden = s.Commits() > 0
+				return nil
 			}
 		},
 		"Begin gave parts that were dropped": func(s *twistedSink) {
