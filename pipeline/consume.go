@@ -48,6 +48,7 @@ func (f each) consume(_ context.Context, it item) error {
 }
 
 func (each) finish(context.Context) error { return nil }
+func (each) abort(context.Context) error  { return nil }
 
 // Batches runs the plan and gives its records in order. A record is borrowed until the next
 // turn of the loop: retain it to keep it. Leaving the loop cancels the run and returns when
@@ -117,7 +118,5 @@ func (d *Dataset) Write(ctx context.Context, sink stage.Sink, cfg Config) (Stats
 		return stats, nil
 	}
 	stats.Done = false
-	// what is left behind is cleared away even though ctx may be cancelled
-	clean := context.WithoutCancel(ctx)
-	return stats, errors.Join(err, w.abort(clean), w.leave(clean))
+	return stats, errors.Join(err, w.leave(context.WithoutCancel(ctx)))
 }

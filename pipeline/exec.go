@@ -51,6 +51,8 @@ type run struct {
 type consumer interface {
 	consume(ctx context.Context, it item) error
 	finish(ctx context.Context) error
+	// abort is called instead of finish, or when that has failed: it lets go of what it holds.
+	abort(ctx context.Context) error
 }
 
 // block is a record on its way.

@@ -37,6 +37,11 @@ func (r *run) runSink() {
 	if r.err == nil {
 		r.err = r.eat.finish(r.ctx)
 	}
+	if r.err != nil { // what is left is cleared away even though the run was cancelled
+		if err := r.eat.abort(context.WithoutCancel(r.ctx)); err != nil {
+			r.err = errors.Join(r.err, err)
+		}
+	}
 }
 
 // writer is the consumer of Dataset.Write: it writes each group's rows to a part of the sink,
@@ -155,5 +160,6 @@ func (w *writer) abort(ctx context.Context) error {
 			errs = append(errs, p.Abort(ctx))
 		}
 	}
+	w.rows, w.errors = nil, nil
 	return errors.Join(errs...)
 }
