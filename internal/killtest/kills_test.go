@@ -1,0 +1,5 @@
+//go:build !soak
+
+package killtest_test
+
+const kills = 50
