@@ -202,7 +202,10 @@ func (r *run) act(a sched.Action) {
 	case sched.Accept:
 		r.accept(t)
 	case sched.Resume:
-		t.grant <- struct{}{}
+		select {
+		case t.grant <- struct{}{}:
+		default: // it was cancelled, and did not wait for the last one either
+		}
 	}
 }
 

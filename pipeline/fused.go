@@ -104,7 +104,7 @@ func (c *stageCall) onward(ctx context.Context, f func(d *stageCall) error) erro
 	next := c.slot.next
 	d := newStageCall(call{r: c.r, op: next.op, t: c.t, worker: c.call.worker}, next)
 	err := f(d)
-	if len(d.failed) > 0 {
+	if len(d.failed) > 0 && ctx.Err() == nil {
 		if e := d.handOver(ctx, nil); err == nil {
 			err = e
 		}

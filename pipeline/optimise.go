@@ -16,13 +16,13 @@ import (
 // fail a row unless their expression can ([expr.Bound.MayFail]). Any other stage may. As long
 // as the first failure ends the job, rows that no one wants need not be tried; where failed
 // rows are skipped (OnError.Skip) they come out as dead letters, and then a filter stays behind
-// a stage that may fail. A filter that can fail itself never moves, and nothing moves past it.
+// a stage that may fail, and a limit counts behind it. A filter that can fail itself never moves.
+//
+// The one thing that shows is the input of a dead letter: it has the columns that the job
+// reads, and not those that nobody needs.
 
 // rule is one step of the optimiser.
-type rule struct {
-	name  string
-	apply func(s settings, n *planNode) *planNode
-}
+type rule func(s settings, n *planNode) *planNode
 
 // settings is what rules may depend on beside the plan.
 type settings struct {
@@ -33,20 +33,21 @@ type settings struct {
 // early rules decide what the source is asked for; late ones follow from what it answers.
 var (
 	earlyRules = []rule{
-		{"merge filters", mergeFilters},
-		{"push filters", pushFilters},
-		{"merge projections", mergeProjections},
-		{"merge limits", mergeLimits},
-		{"push limits", pushLimits},
-		{"prune columns", pruneColumns},
+		mergeFilters,
+		pushFilters,
+		mergeProjections,
+		mergeLimits,
+		pushLimits,
+		pruneColumns,
 	}
 	lateRules = []rule{
-		{"merge projections", mergeProjections},
-		{"push limits", pushLimits},
-		{"prune columns", pruneColumns},
+		pushLimits,
+		pruneColumns,
+		mergeProjections,
+		mergeLimits,
 	}
 	physicalRules = []rule{
-		{"fuse stages", fuseStages},
+		fuseStages,
 	}
 )
 
@@ -72,7 +73,7 @@ func rewrite(ctx context.Context, root *planNode, s settings) (*planNode, error)
 
 func runRules(rules []rule, s settings, root *planNode) *planNode {
 	for _, r := range rules {
-		root = r.apply(s, root)
+		root = r(s, root)
 	}
 	return root
 }

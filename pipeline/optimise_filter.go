@@ -119,26 +119,33 @@ func (s settings) sink(n *planNode, c expr.Expr) (*planNode, bool) {
 	case n.step == nil:
 		return nil, false
 	case n.step.cols != nil:
-		mapped, ok := n.step.mapNames(c)
-		if !ok {
+		var ok bool
+		if c, ok = n.step.mapNames(c); !ok {
 			return nil, false
 		}
-		c = mapped
-	case !s.passes(n.step, c):
-		have, ok := n.filter()
-		if !ok {
+	default:
+		if have, ok := n.filter(); ok {
+			return s.sinkFilter(n, have, c)
+		}
+		if !s.passes(n.step, c) {
 			return nil, false
 		}
-		if in, ok := s.sink(n.in[0], c); ok && !n.step.asked {
-			return n.over(in), true
-		}
-		return n.tighten(have, c)
 	}
 	in, ok := s.below(n.in[0], c)
 	if !ok {
 		return nil, false
 	}
 	return n.over(in), true
+}
+
+// sinkFilter is sink for a filter, of which c becomes a part unless it goes deeper.
+func (s settings) sinkFilter(n *planNode, have, c expr.Expr) (*planNode, bool) {
+	if !n.step.asked {
+		if in, ok := s.sink(n.in[0], c); ok {
+			return n.over(in), true
+		}
+	}
+	return n.tighten(have, c)
 }
 
 // below filters n by c, as far down as can be.
@@ -178,13 +185,14 @@ func (n *planNode) tighten(have, c expr.Expr) (*planNode, bool) {
 }
 
 // passes says whether a stage may be given only the rows for which c is true, in place of
-// those rows being chosen behind it.
+// those rows being chosen behind it: c reads what is carried past it, and so is the same for
+// all that comes of a row.
 func (s settings) passes(st *step, c expr.Expr) bool {
 	if st.bound == nil {
 		return false
 	}
 	need := st.bound.Need
-	if need.Rows != stage.OneToOne || need.Reads == nil || !need.RowWise || !need.Deterministic {
+	if need.Reads == nil || !need.RowWise || !need.Deterministic {
 		return false
 	}
 	for _, name := range expr.Columns(c) {
