@@ -4,4 +4,7 @@
 bench-memory: ## the Ray Data paper's memory experiment, simulated and real: benchmarks/results/memory.json
 	@$(PYTHON) benchmarks/sim/memory.py $(if $(QUICK),--quick)
 
-.PHONY: bench-memory
+bench-rate: ## two actor pools sized by their rates, simulated: benchmarks/results/rate.json
+	@$(PYTHON) benchmarks/sim/rate.py $(if $(QUICK),--quick)
+
+.PHONY: bench-memory bench-rate

@@ -80,7 +80,7 @@ func (c constants) run(ctx context.Context, gb int64) (result, error) {
 	blockBytes := c.BlockBytes / c.Real.BytesDivisor
 	var last pipeline.Stats
 	cfg := pipeline.Config{
-		MemoryLimit: gb * 1e9 / c.Real.BytesDivisor, CPUs: c.CPUs, BlockBytes: blockBytes,
+		BlockLimit: gb * 1e9 / c.Real.BytesDivisor, CPUs: c.CPUs, BlockBytes: blockBytes,
 		Progress: func(s pipeline.Stats) { last = s },
 	}
 	ds := pipeline.Read(load{c, blockBytes}).

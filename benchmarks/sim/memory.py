@@ -8,49 +8,30 @@ buffers (times and bytes divided, see memory.json), medians of the runs. The lim
 memory.json; outside of them the exit status is 1. Only the standard library.
 """
 import argparse
-import datetime
 import json
-import os
 import pathlib
 import statistics
-import subprocess
-import sys
-
-HERE = pathlib.Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
-sys.path[:0] = [str(HERE), str(HERE.parent / "harness")]
 
 from bound import bounds
-import machine
+import common
 
-PLAN = HERE / "memory.json"
-
-
-def go_json(*argv):
-    return json.loads(subprocess.run(["go", "run", *map(str, argv)], cwd=ROOT, check=True, capture_output=True, text=True).stdout)
-
-
-def entry(who, run, seconds, blocks, peak, turn):
-    return {"who": who, "limit_gb": run["limit_gb"], "seconds": seconds, "rows": blocks, "rows_per_second": blocks / seconds,
-            "peak_rss_bytes": peak, "run": turn, "load": os.getloadavg()[0]}
+PLAN = common.HERE / "memory.json"
 
 
 def simulated():
-    runs = []
-    for r in go_json("./pipeline/internal/sim/bench", "memory", PLAN):
+    for r in common.simulate("memory", PLAN):
         who = "sim" if r["plan"] == "streamed" else "sim_" + r["plan"]
-        e = entry(who, r, r["seconds"], r["blocks"], 0, 0)
-        runs.append(e | {"counted_bytes": r["counted_bytes"], "physical_bytes": r["physical_bytes"], "alone": r["alone"]})
-    return runs
+        yield common.entry(who, r["seconds"], r["blocks"], 0, 0, limit_gb=r["limit_gb"], counted_bytes=r["counted_bytes"],
+                           physical_bytes=r["physical_bytes"], alone=r["alone"])
 
 
 def real(plan, turns):
-    limits = plan["limits_gb"]
+    limits, executor = plan["limits_gb"], common.build("./benchmarks/sim")
     for turn in range(turns):
         for gb in limits if turn % 2 else reversed(limits):
-            r = go_json("./benchmarks/sim", PLAN, gb)
-            e = entry("real", r, r["seconds"], r["blocks"], r["peak_rss_bytes"], turn)
-            yield e | {"counted_bytes": r["peak_bytes"], "first_block_seconds": r["first_block_seconds"]}
+            r = common.json_of(executor, PLAN, gb)
+            yield common.entry("real", r["seconds"], r["blocks"], r["peak_rss_bytes"], turn, limit_gb=gb,
+                               counted_bytes=r["peak_bytes"], first_block_seconds=r["first_block_seconds"])
 
 
 def ratios(plan, runs):
@@ -73,27 +54,15 @@ def faults(plan, found):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--out", default=ROOT / "benchmarks/results/memory.json", type=pathlib.Path)
+    parser.add_argument("--out", type=pathlib.Path)
     parser.add_argument("--quick", action="store_true", help="one real run at each limit, and no file")
     args = parser.parse_args()
     plan = json.loads(PLAN.read_text())
-    runs = simulated() + list(real(plan, 1 if args.quick else 5))
+    runs = [*simulated(), *real(plan, 1 if args.quick else 5)]
     found = ratios(plan, runs)
-    result = {
-        "name": "memory", "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "commit": machine.commit(), "machine": machine.facts(), "constants": plan, "bounds": bounds(plan),
-        "runs": runs, "ratios": found,
-        "outputs_equal": len({r["rows"] for r in runs}) == 1,
-        "published_ratios": {who: {f"{gb}gb": s / plan["optimum_seconds"] for gb, s in v.items()} for who, v in plan["published"].items()},
-    }
-    wrong = list(faults(plan, found))
-    result["passed"] = not wrong and result["outputs_equal"]
-    for name, ratio in found.items():
-        print(f"{name:16} {ratio:.3f}")
-    if not args.quick:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(result, indent=1) + "\n")
-    sys.exit("\n".join(wrong) if wrong else 0)
+    published = {who: {f"{gb}gb": s / plan["optimum_seconds"] for gb, s in v.items()} for who, v in plan["published"].items()}
+    common.finish("memory", runs, found, list(faults(plan, found)), args.quick, args.out,
+                  constants=plan, bounds=bounds(plan), published_ratios=published)
 
 
 if __name__ == "__main__":

@@ -132,8 +132,9 @@ func (s *Scheduler) run(i int, alone bool) {
 
 func (s *Scheduler) start(i int, alone bool) {
 	o := &s.ops[i]
-	q := o.queue.pop()
-	t := &task{id: q.id, worker: o.workers.take(q)}
+	line, _ := s.line(o)
+	q := line.pop()
+	t := &task{id: q.id, in: q.bytes, worker: o.workers.take(q)}
 	if o.Output {
 		t.reserved = s.rules.reserve(o)
 	}
@@ -159,13 +160,13 @@ func (s *Scheduler) refusal(o *op) Rule {
 		}
 		return RuleNone
 	}
-	if o.queue.len() == 0 {
+	if o.queued() == 0 {
 		if len(o.yields) > 0 {
 			return RuleMemory
 		}
 		return RuleInput
 	}
-	if r := s.startable(o); r != RuleNone {
+	if _, r := s.line(o); r != RuleNone {
 		return r
 	}
 	switch {
@@ -177,11 +178,26 @@ func (s *Scheduler) refusal(o *op) Rule {
 	return RuleNone
 }
 
-// startable looks at what no limit of memory or CPU can change.
-func (s *Scheduler) startable(o *op) Rule {
-	q := o.queue.front()
+func (o *op) queued() int { return o.queue.len() + o.pinned.len() }
+
+// line gives the queue whose head is next, by what no limit of memory or CPU can change: the
+// tasks that only one worker may run go first.
+func (s *Scheduler) line(o *op) (*fifo[queued], Rule) {
+	pinned, rule := RuleWorkers, RuleWorkers
+	if o.pinned.len() > 0 {
+		pinned = s.startable(o, *o.pinned.front())
+	}
+	if o.queue.len() > 0 && pinned != RuleNone {
+		rule = s.startable(o, *o.queue.front())
+	} else {
+		return &o.pinned, pinned
+	}
+	return &o.queue, rule
+}
+
+func (s *Scheduler) startable(o *op, q queued) Rule {
 	switch {
-	case !o.workers.has(*q):
+	case !o.workers.has(q):
 		return RuleWorkers
 	case !s.rules.window(o, q.id):
 		return RuleOrder
@@ -203,9 +219,11 @@ func (s *Scheduler) keepAlive() {
 		case len(o.pauses) > 0:
 			s.run(i, true)
 			return
-		case o.queue.len() > 0 && s.startable(o) == RuleNone:
-			s.start(i, true)
-			return
+		case o.queued() > 0:
+			if _, r := s.line(o); r == RuleNone {
+				s.start(i, true)
+				return
+			}
 		}
 	}
 }
@@ -230,7 +248,7 @@ type OpState struct {
 func (s *Scheduler) State(i int) OpState {
 	o := &s.ops[i]
 	return OpState{
-		Queued: o.queue.len(), Running: o.running, Waiting: len(o.yields) + len(o.pauses),
+		Queued: o.queued(), Running: o.running, Waiting: len(o.yields) + len(o.pauses),
 		Held: o.held, Reserved: o.resv, Rule: o.rule,
 	}
 }

@@ -1,111 +1,6 @@
-// Package sched decides what a running plan does next. It is a pure state machine: events
-// go in, actions come out; it has no clock, no goroutine and no data, so that it can be
-// simulated and its decisions compared with recorded ones.
-//
-// # The model
-//
-// An operator has a queue of tasks, numbered from 0 in the order they are to be delivered,
-// and workers that run them. A running task yields blocks. A block is held by its operator
-// from the moment it is accepted until whoever consumes it reports it free.
-//
-// # The rules, in order
-//
-//   - memory: an operator may use its share of the limit and what is left of the common
-//     part. Half of the limit is dealt out in equal shares, the other half is common. What
-//     counts is the blocks an operator holds and what its running tasks are expected to
-//     yield next.
-//   - order: a task may not run more than Window tasks ahead of the oldest unfinished one.
-//   - turn: an operator that is paused gets none, since nobody can use what it makes yet:
-//     the later sides of a union, and the side of a zip that is ahead.
-//   - workers and CPU: a task needs a free call of a worker and the operator's CPU tokens.
-//     A generator gives its tokens back at each yield and stands in line again, so a long
-//     read cannot keep a stage nearer to the model from running.
-//   - next: of what may run, the operator that holds the fewest bytes goes first; of equals,
-//     the one further downstream.
-//   - liveness: when nothing runs, no worker is being opened and nothing may run, the head of the operator furthest
-//     downstream runs alone, over the limit if it must be. That is counted.
 package sched
 
 import "container/heap"
-
-// Op describes an operator to the scheduler.
-type Op struct {
-	Name      string
-	CPU       float64 // tokens that a running task holds
-	Workers   int     // that are being opened: as long as one is not up, something still happens
-	Calls     int     // tasks at once on one worker; 0: 1
-	Window    int64   // tasks that may be started ahead of the oldest unfinished one; 0: no bound
-	Generator bool    // yields many blocks per task, and waits before each
-	Output    bool    // yields blocks at all: a sink does not, and has no share of the memory
-	Estimate  int64   // bytes of a yield before one was seen
-}
-
-// Config is a graph: operators from the sources to the sink.
-type Config struct {
-	Ops    []Op
-	Memory int64   // limit for blocks, bytes
-	CPUs   float64 // tokens
-}
-
-// Rule names what keeps an operator from running.
-type Rule string
-
-const (
-	RuleNone    Rule = ""
-	RuleInput   Rule = "no input"
-	RuleWorkers Rule = "all workers busy"
-	RuleCPU     Rule = "no CPU free"
-	RuleMemory  Rule = "memory limit"
-	RuleOrder   Rule = "order window"
-	RuleTurn    Rule = "not its turn"
-)
-
-// EventKind is what happened.
-type EventKind uint8
-
-const (
-	Ready         EventKind = iota // task Task of Op can be started; Bytes it reads are held elsewhere. Pin: only on Worker
-	WorkerUp                       // Worker of Op is open
-	WorkerDown                     // Worker of Op is gone; what it ran is reported Done or runs on
-	Yield                          // Task wants to hand over a block of Bytes, and waits
-	Reserve                        // Task wants Bytes more before it goes on, and waits
-	Done                           // Task is finished
-	Free                           // Bytes that Op holds are free again
-	Stop                           // Op gets no more turns: what is queued is dropped
-	Pause                          // Op gets no turns for now: nobody can use what it makes
-	Unpause                        // Op gets turns again
-	LimitChange                    // the limit for blocks is now Bytes
-	WorkerOpening                  // another worker of Op is being opened: WorkerUp or WorkerDown will tell
-)
-
-// Event is one thing that happened.
-type Event struct {
-	Kind   EventKind
-	Op     int
-	Task   int64
-	Worker int
-	Pin    bool
-	Bytes  int64
-}
-
-// ActionKind is what is to be done.
-type ActionKind uint8
-
-const (
-	Start  ActionKind = iota // run Task of Op on Worker
-	Accept                   // take over the block that Task has yielded
-	Resume                   // let Task go on behind its yield
-)
-
-// Action is one thing to do. Alone says that it goes over the limit because nothing else
-// could run.
-type Action struct {
-	Kind   ActionKind
-	Op     int
-	Task   int64
-	Worker int
-	Alone  bool
-}
 
 type taskState uint8
 
@@ -120,7 +15,10 @@ type task struct {
 	worker   *worker
 	place    int // in the heap that it waits in
 	state    taskState
-	reserved int64 // bytes it is expected to yield next
+	reserved int64   // bytes it is expected to yield next
+	in       int64   // bytes it reads
+	seconds  float64 // and the next: what its operator's meter has not taken yet
+	out      float64
 	bytes    int64 // of the block it has yielded
 	grow     bool  // it has yielded no block, but wants bytes more reserved
 	cpu      bool  // holds the operator's tokens
@@ -135,8 +33,12 @@ type queued struct {
 
 type op struct {
 	Op
+	index   int
 	queue   fifo[queued]
+	pinned  fifo[queued] // goes before queue
 	workers workers
+	pool    pool
+	meter   meter
 	opening int // workers that are to come
 	tasks   map[int64]*task
 	yields  taskHeap // yielded, oldest first
@@ -162,9 +64,10 @@ type Scheduler struct {
 	over    int64 // of the common part that is in use
 	used    int64 // held and reserved over all operators
 	cpus    float64
+	limits  Config // what there is of CPUs and devices
+	devices devices
 	running int
 	alone   int64 // times that liveness went over the limit
-	order   []int
 	acts    []Action
 }
 
@@ -172,15 +75,18 @@ type Scheduler struct {
 func New(cfg Config) *Scheduler { return newScheduler(cfg, thePolicy()) }
 
 func newScheduler(cfg Config, policy rules) *Scheduler {
-	s := &Scheduler{rules: policy, ops: make([]op, len(cfg.Ops)), cpus: cfg.CPUs}
+	s := &Scheduler{rules: policy, ops: make([]op, len(cfg.Ops)), cpus: cfg.CPUs, limits: cfg, devices: newDevices(cfg.GPUs)}
 	for i, o := range cfg.Ops {
 		o.Calls, o.CPU = max(o.Calls, 1), min(o.CPU, cfg.CPUs)
 		s.ops[i] = op{
-			Op: o, opening: o.Workers, tasks: map[int64]*task{}, done: map[int64]bool{},
+			Op: o, index: i, opening: o.Workers, pool: pool{want: o.Workers, device: map[int]int{}}, tasks: map[int64]*task{}, done: map[int64]bool{},
 			workers: workers{up: map[int]*worker{}},
 			est:     estimate{mean: float64(o.Estimate), peak: float64(o.Estimate)},
 		}
-		s.order = append(s.order, i)
+		if o.Max > 0 { // it opens them itself
+			s.ops[i].opening, s.ops[i].pool.want = 0, max(o.Workers, 1)
+			s.ops[i].Op.Workers, s.ops[i].Op.Max = max(o.Workers, 1), max(o.Max, o.Workers, 1)
+		}
 	}
 	s.setLimit(cfg.Memory)
 	return s
@@ -191,12 +97,16 @@ func newScheduler(cfg Config, policy rules) *Scheduler {
 func (s *Scheduler) Apply(events ...Event) []Action {
 	s.acts = s.acts[:0]
 	for _, ev := range events {
-		if ev.Kind == LimitChange {
+		switch ev.Kind {
+		case LimitChange:
 			s.setLimit(ev.Bytes)
-		} else {
+		case Tick:
+			s.tick(ev.Seconds)
+		default:
 			s.apply(&s.ops[ev.Op], ev)
 		}
 	}
+	s.openWanted()
 	s.acceptBlocks()
 	return s.acts
 }
@@ -231,21 +141,27 @@ func (s *Scheduler) opening() bool {
 func (s *Scheduler) apply(o *op, ev Event) {
 	switch ev.Kind {
 	case Ready:
-		if !o.stopped {
-			o.queue.push(queued{ev.Task, ev.Bytes, ev.Pin, ev.Worker})
-		} else {
+		switch q := (queued{ev.Task, ev.Bytes, ev.Pin, ev.Worker}); {
+		case o.stopped:
 			o.finish(ev.Task)
+		case ev.Pin:
+			o.pinned.push(q)
+		default:
+			o.queue.push(q)
 		}
 	case WorkerOpening:
 		o.opening++
 	case WorkerUp:
 		o.opening--
-		o.workers.add(ev.Worker, o.Calls)
+		s.retire(o, o.workers.add(ev.Worker, o.Calls))
 	case WorkerDown:
-		if !o.workers.remove(ev.Worker) {
+		w := o.workers.remove(ev.Worker)
+		if w == nil {
 			o.opening-- // it never came up
 		}
+		s.placeFree(o, ev.Worker, w)
 	case Yield:
+		o.meter.yielded(o.tasks[ev.Task], ev, len(o.In) == 0)
 		if ev.Bytes > 0 { // else it has only failed rows to hand over
 			o.est.see(ev.Bytes)
 		}
@@ -253,6 +169,7 @@ func (s *Scheduler) apply(o *op, ev Event) {
 	case Reserve:
 		s.wait(o, ev)
 	case Done:
+		o.meter.done(o.tasks[ev.Task], ev)
 		s.taskDone(o, ev.Task)
 	case Free:
 		s.use(o, -ev.Bytes, 0)
@@ -260,10 +177,10 @@ func (s *Scheduler) apply(o *op, ev Event) {
 		o.paused = ev.Kind == Pause
 	case Stop:
 		o.stopped = true
-		for _, q := range o.queue.all() {
+		for _, q := range append(o.queue.all(), o.pinned.all()...) {
 			o.finish(q.id)
 		}
-		o.queue = fifo[queued]{}
+		o.queue, o.pinned = fifo[queued]{}, fifo[queued]{}
 	}
 }
 
@@ -300,6 +217,7 @@ func (s *Scheduler) taskDone(o *op, id int64) {
 	s.giveCPU(o, t)
 	s.use(o, 0, -s.rules.release(t))
 	o.workers.giveBack(t.worker)
+	s.retire(o, t.worker)
 	o.finish(id)
 }
 

@@ -112,17 +112,26 @@ func (p *player) limit(words []string) {
 		p.cfg.Memory = int64(n)
 	case "cpus":
 		p.cfg.CPUs = n
+	case "gpus":
+		p.cfg.GPUs = int(n)
 	}
 }
 
-// op reads "NAME [cpu=N] [workers=N] [calls=N] [window=N] [estimate=N] [generator] [sink]".
+// op reads "NAME [in=N] [cpu=N] [gpu=N] [workers=N] [max=N] [calls=N] [window=N] [estimate=N]
+// [generator] [sink]".
 func (p *player) op(words []string) {
 	o := sched.Op{Name: words[0], CPU: 1, Output: true}
 	for _, w := range words[1:] {
 		key, value, _ := strings.Cut(w, "=")
 		switch key {
+		case "in":
+			o.In = append(o.In, int(p.number(value)))
 		case "cpu":
 			o.CPU = p.number(value)
+		case "gpu":
+			o.GPU = p.number(value)
+		case "max":
+			o.Max = int(p.number(value))
 		case "workers":
 			o.Workers = int(p.number(value))
 		case "calls":
@@ -145,10 +154,11 @@ func (p *player) op(words []string) {
 var kinds = map[string]sched.EventKind{
 	"ready": sched.Ready, "up": sched.WorkerUp, "down": sched.WorkerDown, "opening": sched.WorkerOpening,
 	"yield": sched.Yield, "reserve": sched.Reserve, "done": sched.Done, "free": sched.Free,
-	"stop": sched.Stop, "pause": sched.Pause, "unpause": sched.Unpause, "limit": sched.LimitChange,
+	"stop": sched.Stop, "pause": sched.Pause, "unpause": sched.Unpause, "limit": sched.LimitChange, "tick": sched.Tick,
 }
 
-// event reads "KIND OP [TASK] [WORKER] [BYTES]": those that the kind has.
+// event reads "KIND OP [TASK] [WORKER] [BYTES]", those that the kind has, and "on=WORKER" of a
+// pinned task, "took=SECONDS".
 func (p *player) event(words []string) sched.Event {
 	kind, ok := kinds[words[0]]
 	require.True(p.t, ok, "unknown event %q", words[0])
@@ -156,18 +166,26 @@ func (p *player) event(words []string) sched.Event {
 	var numbers []int64
 	for k, w := range words[1:] {
 		switch {
-		case k == 0 && kind != sched.LimitChange:
+		case k == 0 && kind != sched.LimitChange && kind != sched.Tick:
 			ev.Op = slices.IndexFunc(p.cfg.Ops, func(o sched.Op) bool { return o.Name == w })
 			require.GreaterOrEqual(p.t, ev.Op, 0, "unknown operator %q", w)
 		case strings.HasPrefix(w, "on="):
 			ev.Pin, ev.Worker = true, int(p.number(w[3:]))
+		case strings.HasPrefix(w, "took="):
+			ev.Seconds = p.number(w[5:])
 		default:
 			numbers = append(numbers, int64(p.number(w)))
 		}
 	}
 	switch kind {
-	case sched.Ready, sched.Done:
+	case sched.Ready:
+		if ev.Task = numbers[0]; len(numbers) > 1 {
+			ev.Bytes = numbers[1]
+		}
+	case sched.Done:
 		ev.Task = numbers[0]
+	case sched.Tick:
+		ev.Seconds = float64(numbers[0])
 	case sched.Yield, sched.Reserve:
 		ev.Task, ev.Bytes = numbers[0], numbers[1]
 	case sched.WorkerUp, sched.WorkerDown:
@@ -180,6 +198,11 @@ func (p *player) event(words []string) sched.Event {
 
 func (p *player) actions(acts []sched.Action) (out []string) {
 	for _, a := range acts {
+		if a.Kind == sched.OpenWorker || a.Kind == sched.CloseWorker {
+			verb := map[sched.ActionKind]string{sched.OpenWorker: "open", sched.CloseWorker: "close"}[a.Kind]
+			out = append(out, fmt.Sprintf("%s %s %d, device %d", verb, p.cfg.Ops[a.Op].Name, a.Worker, a.Device))
+			continue
+		}
 		text := fmt.Sprintf("%s %s %d on %d", [...]string{"start", "accept", "resume"}[a.Kind], p.cfg.Ops[a.Op].Name, a.Task, a.Worker)
 		if a.Alone {
 			text += " alone"

@@ -15,27 +15,37 @@ type worker struct {
 	free   int // calls that nothing runs in
 	queued int // entries of the queue
 	gone   bool
+	closed bool // it gets pinned tasks only
 }
 
-func (ws *workers) add(id, calls int) {
+func (ws *workers) add(id, calls int) *worker {
 	w := &worker{id: id, free: calls, queued: calls}
 	ws.up[id] = w
 	ws.free += calls
 	for range calls {
 		ws.queue.push(w)
 	}
+	return w
 }
 
-// remove says whether there was such a worker.
-func (ws *workers) remove(id int) bool {
+// close has a worker get pinned tasks only.
+func (ws *workers) close(w *worker) {
+	ws.free -= w.free
+	w.closed = true
+}
+
+// remove gives the worker that was there, or nil.
+func (ws *workers) remove(id int) *worker {
 	w := ws.up[id]
 	if w == nil {
-		return false
+		return nil
 	}
 	delete(ws.up, id)
-	ws.free -= w.free
+	if !w.closed {
+		ws.free -= w.free
+	}
 	w.free, w.gone = 0, true
-	return true
+	return w
 }
 
 // has says whether a task can be given a call: of one worker if it is pinned to it.
@@ -54,7 +64,9 @@ func (ws *workers) take(q queued) *worker {
 		w = ws.next()
 	}
 	w.free--
-	ws.free--
+	if !w.closed {
+		ws.free--
+	}
 	return w
 }
 
@@ -63,7 +75,7 @@ func (ws *workers) next() *worker {
 	for {
 		w := ws.queue.pop()
 		w.queued--
-		if w.queued < w.free { // else a call of this worker was taken out of turn
+		if w.queued < w.free && !w.closed { // else a call of this worker was taken out of turn
 			return w
 		}
 	}
@@ -75,6 +87,9 @@ func (ws *workers) giveBack(w *worker) {
 		return
 	}
 	w.free++
+	if w.closed {
+		return
+	}
 	ws.free++
 	if w.queued < w.free {
 		w.queued++

@@ -26,6 +26,8 @@ type auditOp struct {
 	tasks           map[int64]*auditTask
 	calls           map[int]*int // free calls of each worker that is up
 	opening         int
+	closing         map[int]bool
+	device          map[int]int // of each worker that holds a share of one
 	paused, stopped bool
 	lowest          int64
 	done            map[int64]bool
@@ -61,6 +63,8 @@ const (
 	FaultTurn     = "not its turn"
 	FaultNext     = "not the one that holds least"
 	FaultLiveness = "alone without need"
+	FaultPool     = "not a size for this pool"
+	FaultDevice   = "more of a device than there is"
 )
 
 // AuditError is a decision against the rules.
@@ -75,8 +79,11 @@ func fault(name, format string, args ...any) error {
 func newAudit(cfg sched.Config) *audit {
 	a := &audit{cfg: cfg, memory: cfg.Memory, waiting: make([]int, len(cfg.Ops))}
 	for _, o := range cfg.Ops {
-		a.ops = append(a.ops, auditOp{tasks: map[int64]*auditTask{}, calls: map[int]*int{}, opening: o.Workers,
+		a.ops = append(a.ops, auditOp{tasks: map[int64]*auditTask{}, calls: map[int]*int{}, closing: map[int]bool{}, device: map[int]int{},
 			done: map[int64]bool{}, mean: float64(o.Estimate), peak: float64(o.Estimate)})
+		if o.Max == 0 {
+			a.ops[len(a.ops)-1].opening = o.Workers
+		}
 	}
 	return a
 }
@@ -102,10 +109,11 @@ func (a *audit) apply(events []sched.Event) {
 			calls := max(a.cfg.Ops[ev.Op].Calls, 1)
 			o.calls[ev.Worker] = &calls
 		case sched.WorkerDown:
-			if o.calls[ev.Worker] == nil {
+			if o.calls[ev.Worker] == nil && !o.closing[ev.Worker] {
 				o.opening--
 			}
 			delete(o.calls, ev.Worker)
+			delete(o.device, ev.Worker)
 		case sched.Yield:
 			o.see(float64(ev.Bytes))
 			t := o.tasks[ev.Task]
@@ -165,7 +173,7 @@ func (a *audit) decided(s *sched.Scheduler, acts []sched.Action, settled bool, b
 		if err := a.act(act); err != nil {
 			return err
 		}
-		final = final && act.Kind != sched.Accept
+		final = final && (act.Kind == sched.Start || act.Kind == sched.Resume)
 	}
 	if left := a.cpuFree(); !alone && left < min(free, 0)-1e-6 {
 		return fault(FaultCPU, "%v tokens left of %v", left, free)
@@ -199,6 +207,9 @@ func (a *audit) opening() bool {
 // act takes one action into the books, if it is one that the rules allow.
 func (a *audit) act(act sched.Action) error {
 	o, cfg := &a.ops[act.Op], &a.cfg.Ops[act.Op]
+	if act.Kind == sched.OpenWorker || act.Kind == sched.CloseWorker {
+		return a.size(o, cfg, act)
+	}
 	if o.paused && !o.stopped {
 		return fault(FaultTurn, "%+v", act)
 	}

@@ -24,9 +24,7 @@ func (m *simulation) inject(f Fault) {
 		m.push(sched.Event{Kind: sched.Pause, Op: f.Op})
 		m.at(f.For, func() { m.push(sched.Event{Kind: sched.Unpause, Op: f.Op}) })
 	case sched.WorkerDown:
-		m.push(sched.Event{Kind: sched.WorkerDown, Op: f.Op, Worker: f.Worker})
-		m.push(sched.Event{Kind: sched.WorkerOpening, Op: f.Op})
-		m.open(f.Op, f.Worker, f.For)
+		m.lose(f)
 	case sched.LimitChange:
 		m.push(sched.Event{Kind: sched.LimitChange, Bytes: f.Bytes})
 	case sched.Stop:
@@ -35,6 +33,22 @@ func (m *simulation) inject(f Fault) {
 				m.stop(i)
 			}
 		}
+	}
+}
+
+// lose takes a worker away. One of a pool is replaced by the scheduler.
+func (m *simulation) lose(f Fault) {
+	lives := m.ops[f.Op].lives
+	if m.cfg.Ops[f.Op].Max == 0 {
+		m.push(sched.Event{Kind: sched.WorkerDown, Op: f.Op, Worker: f.Worker})
+		m.push(sched.Event{Kind: sched.WorkerOpening, Op: f.Op})
+		m.open(f.Op, f.Worker, f.For)
+		return
+	}
+	if lives[f.Worker]%2 == 1 { // opening or up, not closed yet
+		lives[f.Worker]++
+		m.ops[f.Op].workers--
+		m.push(sched.Event{Kind: sched.WorkerDown, Op: f.Op, Worker: f.Worker})
 	}
 }
 

@@ -31,3 +31,20 @@ func TestTheMemoryExperimentStaysNearTheOptimum(t *testing.T) {
 		}
 	}
 }
+
+var ratePlan = sim.RatePlan{
+	Slots: 126, Items: 20_000, FastSeconds: 0.17, SlowSeconds: 0.21, StartSeconds: 9, TickSeconds: 0.2,
+	ItemBytes: 1 << 20, MemoryItems: 10_000, BlocksPerSplit: 100,
+}
+
+func TestPoolsAreSizedByTheirRates(t *testing.T) {
+	best, err := sim.Run(ratePlan.Split(56))
+	require.NoError(t, err)
+	t.Logf("56/70: %.2f s, %.1f slots", best.Seconds, ratePlan.SlotsUsed(best))
+	for _, holding := range []sim.Holding{sim.ByWorker, sim.ByTask} {
+		res, err := sim.Run(ratePlan.Config(holding))
+		require.NoError(t, err)
+		t.Logf("%s: %.2f s, %.1f slots, opened %v, closed %d", holding, res.Seconds, ratePlan.SlotsUsed(res), res.Opened, res.Closed)
+		assert.GreaterOrEqual(t, ratePlan.SlotsUsed(res), 0.95*ratePlan.SlotsUsed(best))
+	}
+}

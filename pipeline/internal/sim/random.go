@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 
 	"github.com/penstock-data/penstock/pipeline/internal/sched"
@@ -116,5 +117,26 @@ func WithStop(cfg Config, seed uint64) Config {
 	rng := rand.New(rand.NewPCG(seed, 13))
 	op := rng.IntN(len(cfg.Ops))
 	cfg.Faults = append(cfg.Faults, Fault{At: 15 * rng.Float64(), Kind: sched.Stop, Op: op})
+	return cfg
+}
+
+// WithPools makes pools of some operators of a random job, some with shares of devices.
+func WithPools(cfg Config, seed uint64) Config {
+	rng := rand.New(rand.NewPCG(seed, 17))
+	cfg.Tick = 0.1 + rng.Float64()
+	cfg.GPUs = 1 + rng.IntN(3)
+	left := float64(cfg.GPUs)
+	for i := range cfg.Ops {
+		o := &cfg.Ops[i]
+		if rng.IntN(2) == 0 {
+			continue
+		}
+		o.Max = o.Workers + rng.IntN(8)
+		share := []float64{0, 0, 0.5, 0.25, 1, 1.0 / 3}[rng.IntN(6)]
+		if whole := math.Ceil(share * float64(o.Workers)); whole <= left { // each pool's fewest fit on devices of its own
+			o.GPU = share
+			left -= whole
+		}
+	}
 	return cfg
 }

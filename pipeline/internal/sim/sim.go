@@ -41,6 +41,8 @@ type Config struct {
 	Ops    []Op
 	Memory int64
 	CPUs   float64
+	GPUs   int
+	Tick   float64 // seconds between the scheduler's looks at its pools; 0: it takes none
 	Faults []Fault
 	Audit  bool                                // hold every decision against the rules, told anew: see audit
 	New    func(sched.Config) *sched.Scheduler // nil: sched.New
@@ -48,13 +50,15 @@ type Config struct {
 
 // Result is how it went.
 type Result struct {
-	Seconds   float64
+	Seconds   float64   // until the last task was done
 	Peak      int64     // bytes held and reserved
 	Physical  int64     // bytes of blocks, each from when its making begins until its last reader is done, at most
 	Alone     int64     // turns over the limit
 	Delivered int64     // blocks that sinks have consumed
 	Applied   int       // events
 	Busy      []float64 // seconds of service by operator
+	Opened    []int     // workers by operator, at most at once; of pools
+	Closed    int       // workers of pools that were closed
 	Passed    int       // turns of CPU upstream of an operator that lacked nothing but CPU, until its own, at most
 }
 
@@ -80,6 +84,7 @@ type opState struct {
 	tasks   map[int64]*simTask
 	head    int64
 	lives   map[int]int // of each worker
+	workers int         // of a pool: open or opening
 	stopped bool
 }
 
@@ -89,6 +94,7 @@ type simTask struct {
 	plan    []Yield
 	at      int
 	out     []*block
+	service float64 // seconds since it started or went on
 	started bool
 	done    bool
 }
@@ -102,10 +108,15 @@ type block struct {
 
 // Run simulates until everything is delivered.
 func Run(cfg Config) (Result, error) {
-	sc := sched.Config{Memory: cfg.Memory, CPUs: cfg.CPUs}
+	sc := sched.Config{Memory: cfg.Memory, CPUs: cfg.CPUs, GPUs: cfg.GPUs}
 	for _, o := range cfg.Ops {
 		o.Output = len(o.Next) > 0
 		sc.Ops = append(sc.Ops, o.Op)
+	}
+	for i, o := range cfg.Ops {
+		for _, n := range o.Next {
+			sc.Ops[n].In = append(sc.Ops[n].In, i)
+		}
 	}
 	if cfg.New == nil {
 		cfg.New = sched.New
@@ -121,15 +132,17 @@ func Run(cfg Config) (Result, error) {
 	for i, o := range cfg.Ops {
 		m.ops[i].tasks, m.ops[i].lives = map[int64]*simTask{}, map[int]int{}
 		for w := range o.Workers {
-			delay := 0.0
-			if o.Open != nil {
-				delay = o.Open(w)
+			if o.Max == 0 {
+				m.open(i, w, o.delay(w))
 			}
-			m.open(i, w, delay)
 		}
 		for range o.Tasks {
 			m.newTask(i, 0, nil)
 		}
+	}
+	m.res.Opened = make([]int, len(cfg.Ops))
+	if cfg.Tick > 0 {
+		m.at(cfg.Tick, m.tick)
 	}
 	m.settle()
 	for m.err == nil && len(m.clock) > 0 {
@@ -138,7 +151,7 @@ func Run(cfg Config) (Result, error) {
 		ev.do()
 		m.settle()
 	}
-	m.res.Seconds, m.res.Alone = m.now, m.s.Alone()
+	m.res.Alone = m.s.Alone()
 	if m.err == nil {
 		m.err = m.checkAllDone()
 	}
@@ -155,6 +168,22 @@ func (m *simulation) checkAllDone() error {
 		return fmt.Errorf("sim: all is done, and %d bytes are still counted", used)
 	}
 	return nil
+}
+
+// delay is how long worker w takes to open.
+func (o *Op) delay(w int) float64 {
+	if o.Open == nil {
+		return 0
+	}
+	return o.Open(w)
+}
+
+// tick goes on for as long as anything else does.
+func (m *simulation) tick() {
+	m.push(sched.Event{Kind: sched.Tick, Seconds: m.cfg.Tick})
+	if len(m.clock) > 0 {
+		m.at(m.cfg.Tick, m.tick)
+	}
 }
 
 func (m *simulation) push(ev sched.Event) { m.pending = append(m.pending, ev) }
@@ -189,6 +218,10 @@ func (m *simulation) decide(settled bool, f func() []sched.Action) bool {
 		m.res.Passed = max(m.res.Passed, m.audit.passed)
 	}
 	for _, a := range acts {
+		if a.Kind == sched.OpenWorker || a.Kind == sched.CloseWorker {
+			m.size(a)
+			continue
+		}
 		t := m.ops[a.Op].tasks[a.Task]
 		if t == nil {
 			m.err = fmt.Errorf("sim: %+v: there is no such task", a)
@@ -217,6 +250,21 @@ func (m *simulation) decide(settled bool, f func() []sched.Action) bool {
 	return len(acts) > 0
 }
 
+// size opens or closes a worker of a pool.
+func (m *simulation) size(a sched.Action) {
+	o := &m.ops[a.Op]
+	if a.Kind == sched.CloseWorker {
+		o.workers--
+		o.lives[a.Worker]++
+		m.res.Closed++
+		m.push(sched.Event{Kind: sched.WorkerDown, Op: a.Op, Worker: a.Worker})
+		return
+	}
+	o.workers++
+	m.res.Opened[a.Op] = max(m.res.Opened[a.Op], o.workers)
+	m.open(a.Op, a.Worker, m.cfg.Ops[a.Op].delay(a.Worker))
+}
+
 // step lets a task do its next piece of work.
 func (m *simulation) step(i int, t *simTask) {
 	if t.at == len(t.plan) {
@@ -229,6 +277,7 @@ func (m *simulation) step(i int, t *simTask) {
 		return
 	}
 	m.res.Busy[i] += y.Seconds
+	t.service += y.Seconds
 	m.exist(y.Bytes)
 	m.at(y.Seconds, func() {
 		if t.done { // it was stopped
@@ -239,7 +288,8 @@ func (m *simulation) step(i int, t *simTask) {
 			m.step(i, t)
 			return
 		}
-		m.push(sched.Event{Kind: sched.Yield, Op: i, Task: t.ID, Bytes: y.Bytes})
+		m.push(sched.Event{Kind: sched.Yield, Op: i, Task: t.ID, Bytes: y.Bytes, Seconds: t.service})
+		t.service = 0
 	})
 }
 
@@ -317,7 +367,8 @@ func (m *simulation) done(i int, t *simTask) {
 	}
 	m.free(t.from)
 	t.done = true
-	m.push(sched.Event{Kind: sched.Done, Op: i, Task: t.ID})
+	m.res.Seconds = m.now
+	m.push(sched.Event{Kind: sched.Done, Op: i, Task: t.ID, Seconds: t.service})
 	if m.cfg.Ops[i].Order {
 		m.deliver(i, t)
 	} else {

@@ -18,7 +18,7 @@ func TestRandomJobsAreDeliveredByTheRules(t *testing.T) {
 }
 
 func TestFaultsLoseNothing(t *testing.T) {
-	for seed := range uint64(graphs) {
+	for seed := range uint64(graphs / 4) {
 		cfg, want := sim.Random(seed)
 		cfg = sim.WithFaults(cfg, seed)
 		res, err := sim.Run(cfg)
@@ -28,11 +28,24 @@ func TestFaultsLoseNothing(t *testing.T) {
 }
 
 func TestStoppedJobsEnd(t *testing.T) {
-	for seed := range uint64(graphs) {
+	for seed := range uint64(graphs / 4) {
 		cfg, want := sim.Random(seed)
 		cfg = sim.WithStop(sim.WithFaults(cfg, seed), seed)
 		res, err := sim.Run(cfg)
 		require.NoError(t, err, "seed %d: %+v", seed, cfg)
 		require.LessOrEqual(t, res.Delivered, want, "seed %d", seed)
 	}
+}
+
+func TestPoolsKeepToTheirSizesAndDevices(t *testing.T) {
+	closed := 0
+	for seed := range uint64(graphs / 4) {
+		cfg, want := sim.Random(seed)
+		cfg = sim.WithPools(sim.WithFaults(cfg, seed), seed)
+		res, err := sim.Run(cfg)
+		require.NoError(t, err, "seed %d: %+v", seed, cfg)
+		require.Equal(t, want, res.Delivered, "seed %d", seed)
+		closed += res.Closed
+	}
+	require.NotZero(t, closed, "no pool ever shrank")
 }

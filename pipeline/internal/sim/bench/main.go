@@ -2,6 +2,7 @@
 // lives here since nothing outside of package pipeline may import the simulator.
 //
 //	go run ./pipeline/internal/sim/bench memory benchmarks/sim/memory.json
+//	go run ./pipeline/internal/sim/bench rate benchmarks/sim/rate.json
 package main
 
 import (
@@ -17,7 +18,7 @@ import (
 // run is one simulated job.
 type run struct {
 	Plan          string  `json:"plan"`
-	LimitGB       int64   `json:"limit_gb,omitempty"`
+	LimitGB       int64   `json:"limit_gb"`
 	Seconds       float64 `json:"seconds"`
 	Blocks        int64   `json:"blocks"`
 	CountedBytes  int64   `json:"counted_bytes"`  // by the scheduler, at most
@@ -29,7 +30,7 @@ func main() {
 	log.SetFlags(0)
 	log.SetPrefix("bench: ")
 	if len(os.Args) != 3 {
-		log.Fatal("usage: bench memory CONSTANTS.json")
+		log.Fatal("usage: bench memory|rate CONSTANTS.json")
 	}
 	runs, err := experiment(os.Args[1], os.Args[2])
 	if err != nil {
@@ -50,8 +51,10 @@ func experiment(name, constants string) (any, error) {
 	switch name {
 	case "memory":
 		return memory(raw)
+	case "rate":
+		return rate(raw)
 	}
-	return nil, errors.New("there is no experiment " + name + "; there is memory")
+	return nil, errors.New("there is no experiment " + name + ": there are memory and rate")
 }
 
 func memory(raw []byte) ([]run, error) {
@@ -70,6 +73,45 @@ func memory(raw []byte) ([]run, error) {
 				return nil, fmt.Errorf("%s, %d GB: %w", reading, gb, err)
 			}
 			runs = append(runs, run{string(reading), gb, res.Seconds, res.Delivered, res.Peak, res.Physical, res.Alone})
+		}
+	}
+	return runs, nil
+}
+
+// rateRun is one simulated job of two pools.
+type rateRun struct {
+	Plan      string  `json:"plan"`
+	Seconds   float64 `json:"seconds"`
+	Items     int64   `json:"items"`
+	SlotsUsed float64 `json:"slots_used"` // at work, on average
+	Workers   []int   `json:"workers"`    // of the two pools, at most
+	Closed    int     `json:"closed"`
+}
+
+// rate sizes the pools in both ways of holding slots, and tries all fixed splits around the best.
+func rate(raw []byte) ([]rateRun, error) {
+	var plan sim.RatePlan
+	if err := json.Unmarshal(raw, &plan); err != nil {
+		return nil, err
+	}
+	var runs []rateRun
+	add := func(name string, cfg sim.Config, workers func(sim.Result) []int) error {
+		res, err := sim.Run(cfg)
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		runs = append(runs, rateRun{name, res.Seconds, res.Delivered, plan.SlotsUsed(res), workers(res), res.Closed})
+		return nil
+	}
+	for _, holding := range []sim.Holding{sim.ByWorker, sim.ByTask} {
+		if err := add(string(holding), plan.Config(holding), func(r sim.Result) []int { return r.Opened[1:3] }); err != nil {
+			return nil, err
+		}
+	}
+	for fast := plan.Slots / 4; fast <= 3*plan.Slots/4; fast++ {
+		slow := plan.Slots - fast
+		if err := add(fmt.Sprintf("split %d/%d", fast, slow), plan.Split(fast), func(sim.Result) []int { return []int{fast, slow} }); err != nil {
+			return nil, err
 		}
 	}
 	return runs, nil
