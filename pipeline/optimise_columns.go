@@ -54,7 +54,8 @@ func (n *planNode) narrowRead(keep []bool) *planNode {
 	if !slices.Contains(keep, false) {
 		return n
 	}
-	if twice(n.schema) { // a name would not say which column is meant
+	deaf := n.asked.Columns != nil && !slices.Equal(n.asked.Columns, names(n.schema.Fields()))
+	if deaf || twice(n.schema) { // where two have a name it would not say which column is meant
 		return n.narrowAfter(keep)
 	}
 	out := *n

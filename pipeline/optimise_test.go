@@ -78,6 +78,9 @@ func TestRules(t *testing.T) {
 		"filter-union":          {d: half("h").Union(half("h").Limit(3), read().Rename(map[string]string{"unused": "h", "s": "unused"}).Select("x", "y", "f", "h").WithColumn("s", where("'a'")).WithColumn("unused", where("'b'")).WithColumn("h", where("f")).Select("x", "y", "f", "s", "unused", "h")).Filter(where("x > 1 and h < 2"))},
 		"filter-stage-skipping": {d: half("h").Apply(pure("x", "z"), none).Filter(where("x > 2")), cfg: skip},
 		"filter-impure":         {d: read().Apply(&stagetest.FakeStage{Name: "impure", Column: "x", Output: "z", Need: stage.Need{RowWise: true}}, none).Filter(where("x > 2"))},
+		"filter-batchwise":      {d: read().Apply(&stagetest.FakeStage{Name: "batchwise", Column: "x", Output: "z", Need: stage.Need{Deterministic: true}}, none).Filter(where("x > 2"))},
+		"filter-whole-rows":     {d: read().Apply(&stagetest.FakeStage{Name: "whole", Column: "x", Output: "z", Whole: true, Need: stage.Need{RowWise: true, Deterministic: true}}, none).Filter(where("x > 2"))},
+		"filter-flat-map":       {d: read().Apply(&stagetest.FakeStage{Name: "flat", Column: "x", Output: "z", Need: stage.Need{Rows: stage.Many, RowWise: true, Deterministic: true}}, none).Filter(where("x > 2 and z = 1"))},
 		"filter-may-fail":       {d: read().Select("x", "y").Filter(where("y != 0")).Filter(where("x / y > 1 and x > 2")).Filter(where("x < 5"))},
 		"filter-taken":          {d: pipeline.Read(&pickySource{FakeSource: wide(), takes: 9}).Filter(where("x > 1")).Select("y").Limit(5)},
 		"filter-taken-in-part":  {d: pipeline.Read(&pickySource{FakeSource: wide(), takes: 1}).Filter(where("x > 1 and f > 1")).Select("y").Limit(5)},
@@ -142,6 +145,9 @@ func TestASourceThatGivesMoreThanItIsAskedFor(t *testing.T) {
 	got, err := collect(t, pipeline.Read(deafSource{numbers(5)}).Filter(where("x > 2")).Select("name"), pipeline.Config{})
 	require.NoError(t, err)
 	require.Equal(t, []string{"name=row-3", "name=row-4"}, got)
+	got, err = collect(t, pipeline.Read(deafSource{numbers(2)}).Select("name"), pipeline.Config{})
+	require.NoError(t, err)
+	require.Equal(t, []string{"name=row-0", "name=row-1"}, got)
 }
 
 type deafSource struct{ *stagetest.FakeSource }
