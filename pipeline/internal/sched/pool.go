@@ -16,12 +16,14 @@ type pool struct {
 }
 
 const (
-	// shrinkAfter is how long a pool stays larger than the rates ask for if nobody else
-	// wants its place, and idleAfter how long one with nothing to do counts as in use, in
-	// seconds. Opening a worker may load a model: closing one in haste is dearer than that.
-	shrinkAfter, idleAfter = 10, 5
+	// shrinkAfter is how long a pool stays larger than the rates ask for, in seconds, and
+	// makePlaceAfter how long one does so on devices, where others may want its place. Opening
+	// a worker may load a model: to close one in haste is dearer than that.
+	shrinkAfter, makePlaceAfter = 30, 10
+	// idleAfter is how long a pool with nothing to do counts as in use, in seconds.
+	idleAfter = 5
 	// worthMoving is how many times faster the job must get for a worker of one pool to make
-	// place for one of another.
+	// place on a device for one of another.
 	worthMoving = 1.05
 	// spare is how many more workers a pool without devices gets than are busy at the rates
 	// that the job reaches: an idle one costs nothing but its memory, and takes up what comes
@@ -43,7 +45,7 @@ func (s *Scheduler) tick(seconds float64) {
 		return
 	}
 	needs := s.needs()
-	want, rate := s.solve(needs)
+	want, rate := s.solve(needs, s.backlogs(needs))
 	worth := rate > worthMoving*s.rateNow(needs)
 	for i := range s.ops {
 		o := &s.ops[i]
@@ -53,7 +55,11 @@ func (s *Scheduler) tick(seconds float64) {
 		if o.pool.above += seconds; want[i] >= o.pool.open {
 			o.pool.above = 0
 		}
-		if want[i] > o.pool.want || worth || o.pool.above >= shrinkAfter {
+		patience := float64(shrinkAfter)
+		if o.GPU > 0 {
+			patience = makePlaceAfter
+		}
+		if want[i] > o.pool.want || worth && o.GPU > 0 || o.pool.above >= patience {
 			o.pool.want = want[i]
 		}
 		s.closeIdle(o)

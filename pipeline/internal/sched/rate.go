@@ -9,6 +9,7 @@ import (
 // it follows a job whose rows change.
 type meter struct {
 	seconds, in, out float64
+	recent           float64 // tasks, fading like the other sums
 	tasks            int
 }
 
@@ -30,8 +31,12 @@ func (m *meter) yielded(t *task, ev Event, source bool) {
 func (m *meter) done(t *task, ev Event) {
 	t.seconds += ev.Seconds
 	m.tasks++
+	m.recent = m.recent*fade + 1
 	m.take(t, float64(t.in))
 }
+
+// perTask is the seconds of a task that is not a source's.
+func (m *meter) perTask() float64 { return m.seconds / m.recent }
 
 func (m *meter) take(t *task, in float64) {
 	m.seconds = m.seconds*fade + t.seconds
@@ -81,37 +86,58 @@ func (s *Scheduler) measured() bool {
 	return slices.ContainsFunc(s.ops, func(o op) bool { return o.meter.tasks > 0 || o.meter.out > 0 })
 }
 
+// drainOver is the seconds over which what has piled up before a pool is to be worked off,
+// beside what comes.
+const drainOver = 30
+
+// backlogs says how many tasks must run at once, beside those for what comes, to work off what
+// has piled up before a pool: all that is queued but two tasks for each call. That is asked of
+// the last pool alone that has such a pile, since it is what the ones before it made too soon.
+func (s *Scheduler) backlogs(needs []float64) []float64 {
+	out := make([]float64, len(s.ops))
+	for i := len(s.ops) - 1; i >= 0; i-- {
+		o := &s.ops[i]
+		if piled := o.queue.len() - 2*o.pool.open*o.Calls; o.Max > 0 && needs[i] > 0 && o.meter.tasks > 0 && piled > 0 {
+			out[i] = float64(piled) * o.meter.perTask() / drainOver
+			break
+		}
+	}
+	return out
+}
+
 // solve finds the highest rate, in bytes per second that leave the sources, that CPUs, devices
-// and the largest sizes of the pools allow, and the workers of each pool at that rate.
-func (s *Scheduler) solve(needs []float64) (want []int, rate float64) {
-	cpu, most := 0.0, math.Inf(1)
+// and the largest sizes of the pools allow beside the backlogs, and the workers of each pool at
+// that rate.
+func (s *Scheduler) solve(needs, backlogs []float64) (want []int, rate float64) {
+	cpu, free, most := 0.0, s.limits.CPUs, math.Inf(1)
 	for i, need := range needs {
 		if need == 0 {
 			continue
 		}
 		o := &s.ops[i]
 		cpu += need * o.CPU
+		free -= backlogs[i] * o.CPU
 		most = min(most, float64(s.mostTasks(o))/need)
 	}
 	if cpu > 0 {
-		most = min(most, s.limits.CPUs/cpu)
+		most = min(most, max(free, 0)/cpu)
 	}
 	if math.IsInf(most, 1) { // nobody has anything to do
-		return s.workersAt(0, needs), most
+		return s.workersAt(0, needs, backlogs), most
 	}
-	if want = s.workersAt(most, needs); s.placeable(want) {
+	if want = s.workersAt(most, needs, backlogs); s.placeable(want) {
 		return want, most
 	}
 	low := 0.0
 	for range 50 {
 		middle := (low + most) / 2
-		if s.placeable(s.workersAt(middle, needs)) {
+		if s.placeable(s.workersAt(middle, needs, backlogs)) {
 			low = middle
 		} else {
 			most = middle
 		}
 	}
-	return s.workersAt(low, needs), low
+	return s.workersAt(low, needs, backlogs), low
 }
 
 // mostTasks is how many tasks of an operator could ever run at once.
@@ -127,14 +153,14 @@ func (s *Scheduler) mostTasks(o *op) int {
 }
 
 // workersAt is how many workers each pool needs at a rate.
-func (s *Scheduler) workersAt(rate float64, needs []float64) []int {
+func (s *Scheduler) workersAt(rate float64, needs, backlogs []float64) []int {
 	want := make([]int, len(s.ops))
 	for i := range s.ops {
 		o := &s.ops[i]
 		if o.Max == 0 {
 			continue
 		}
-		busy := rate * needs[i] / float64(o.Calls)
+		busy := (rate*needs[i] + backlogs[i]) / float64(o.Calls)
 		if o.GPU == 0 {
 			busy *= spare
 		}
