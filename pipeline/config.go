@@ -13,12 +13,16 @@ import (
 
 // Config says how a Dataset is run. The zero value works.
 type Config struct {
-	MemoryLimit int64 // bytes, for all that the job holds; 0: 70 % of the cgroup's or the machine's memory
+	// MemoryLimit is for the whole process, in bytes: what it held before the job, and
+	// everything that the job holds. 0: 70 % of the cgroup's or the machine's memory.
+	// The Go runtime's own limit is the caller's to set: see GoMemoryLimit.
+	MemoryLimit int64
+	BlockLimit  int64 // bytes of blocks at once; 0: what MemoryLimit leaves them
 	CPUs        int   // CPU tokens shared by readers, stages and models; 0: GOMAXPROCS
 	BlockBytes  int64 // target size of a block; 0: 8 MiB, less where the limit is small
 	GroupBytes  int64 // source bytes per group of splits, which is an output part; 0: 256 MiB
 	Unordered   bool  // rows may come out in another order than that of the source
-	NoOptimise  bool  // run the plan as it was written: the rows are the same, and it takes longer
+	NoOptimise  bool  // run the plan as it was written: slower, but dead letters have columns that the job does not need
 	Seed        uint64
 	OnError     OnError
 
@@ -50,8 +54,8 @@ type StageConfig struct {
 
 func (c Config) withDefaults() (Config, error) {
 	var errs []error
-	if c.MemoryLimit < 0 || c.CPUs < 0 || c.BlockBytes < 0 || c.GroupBytes < 0 {
-		errs = append(errs, errors.New("pipeline: MemoryLimit, CPUs, BlockBytes and GroupBytes must not be negative"))
+	if c.MemoryLimit < 0 || c.BlockLimit < 0 || c.CPUs < 0 || c.BlockBytes < 0 || c.GroupBytes < 0 {
+		errs = append(errs, errors.New("pipeline: MemoryLimit, BlockLimit, CPUs, BlockBytes and GroupBytes must not be negative"))
 	}
 	if c.OnError.MaxFraction < 0 || c.OnError.MaxFraction > 1 {
 		errs = append(errs, fmt.Errorf("pipeline: OnError.MaxFraction is %v: it must be between 0 and 1", c.OnError.MaxFraction))

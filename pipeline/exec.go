@@ -29,6 +29,7 @@ type run struct {
 	plan    *plan
 	ledger  *ledger
 	sched   *sched.Scheduler
+	limit   int64       // for blocks, as the scheduler knows it
 	ops     []*operator // sources, stages with a worker, the sink: each behind what it reads
 	all     *upstream   // the whole plan
 	sink    *operator
@@ -54,6 +55,9 @@ type consumer interface {
 	// abort is called instead of finish, or when that has failed: it lets go of what it holds.
 	abort(ctx context.Context) error
 }
+
+// borrower is a consumer that is lent what the workers of the sink are.
+type borrower interface{ lend(stage.Env) }
 
 // block is a record on its way.
 type block struct {
@@ -104,11 +108,15 @@ const (
 
 // execute runs a plan into a consumer, which it calls on the caller's goroutine.
 func execute(ctx context.Context, p *plan, cfg Config, eat consumer) (Stats, error) {
-	r := &run{cfg: cfg, plan: p, eat: eat, events: make(chan event, 256), ledger: &ledger{limit: cfg.MemoryLimit}}
+	r := &run{cfg: cfg, plan: p, eat: eat, events: make(chan event, 256), ledger: newLedger(cfg)}
+	defer r.ledger.ended.Store(true)
 	r.ctx, r.cancel = context.WithCancelCause(ctx)
 	defer r.cancel(nil)
 	r.trace = newTracer(cfg.Trace)
 	r.build()
+	if w, ok := eat.(borrower); ok {
+		w.lend(r.env(r.sink, stage.WriterBuffers))
+	}
 	r.stats.began = time.Now()
 	finished := make(chan struct{})
 	go func() {
@@ -162,6 +170,9 @@ func (r *run) drain() {
 
 // settle lets the scheduler decide until it has nothing more to say.
 func (r *run) settle() {
+	if left := r.ledger.forBlocks(); abs(left-r.limit) > r.ledger.limit/64 {
+		r.pushLimit()
+	}
 	for {
 		for len(r.pending) > 0 {
 			events := r.pending
@@ -245,7 +256,8 @@ func (r *run) push(ev sched.Event) { r.pending = append(r.pending, ev) }
 
 // pushLimit tells the scheduler what the limit leaves for blocks.
 func (r *run) pushLimit() {
-	r.push(sched.Event{Kind: sched.LimitChange, Bytes: r.ledger.forBlocks()})
+	r.limit = r.ledger.forBlocks()
+	r.push(sched.Event{Kind: sched.LimitChange, Bytes: r.limit})
 }
 
 // attachFailures puts failed rows behind the rows that their task has yielded before.

@@ -29,10 +29,10 @@ func TestUnionGivesOneSideAfterTheOther(t *testing.T) {
 	for _, limit := range []int64{0, 500, 50} {
 		st := &stagetest.FakeStage{Column: "x"}
 		ds := a.Union(b, a).Apply(st, pipeline.StageConfig{Actors: 3, BatchSize: 4}).Drop("x_out")
-		got, err := collect(t, ds, small(pipeline.Config{MemoryLimit: limit}))
+		got, err := collect(t, ds, small(pipeline.Config{BlockLimit: limit}))
 		require.NoError(t, err)
 		require.Equal(t, want, got)
-		got, err = collect(t, ds.Limit(33), small(pipeline.Config{MemoryLimit: limit}))
+		got, err = collect(t, ds.Limit(33), small(pipeline.Config{BlockLimit: limit}))
 		require.NoError(t, err)
 		require.Equal(t, want[:33], got)
 	}
@@ -48,7 +48,7 @@ func TestUnionReadsItsSidesInTurn(t *testing.T) {
 		}
 		return nil
 	}
-	got, err := collect(t, pipeline.Read(first).Union(pipeline.Read(second)), small(pipeline.Config{MemoryLimit: 2000}))
+	got, err := collect(t, pipeline.Read(first).Union(pipeline.Read(second)), small(pipeline.Config{BlockLimit: 2000}))
 	require.NoError(t, err)
 	require.Len(t, got, 2100)
 }
@@ -59,7 +59,7 @@ func TestZipAtAnyBlocking(t *testing.T) {
 		left, right := numbers(cuts(rng, 200)...), numbers(cuts(rng, 200)...)
 		st := &stagetest.FakeStage{Column: "x", Output: "y"}
 		b := pipeline.Read(right).Apply(st, pipeline.StageConfig{BatchSize: 1 + rng.IntN(20), Actors: 2}).Select("y", "x")
-		cfg := pipeline.Config{BlockBytes: 64 + rng.Int64N(2000), MemoryLimit: []int64{0, 1000, 50}[rng.IntN(3)]}
+		cfg := pipeline.Config{BlockBytes: 64 + rng.Int64N(2000), BlockLimit: []int64{0, 1000, 50}[rng.IntN(3)]}
 		got, err := collect(t, pipeline.Read(left).Zip(b), cfg)
 		require.NoError(t, err)
 		require.Len(t, got, 200)

@@ -118,7 +118,7 @@ func TestRowsComeOutInOrderAtAnyWidth(t *testing.T) {
 		actors, batch, calls, block := 1+rng.IntN(5), rng.IntN(70), 1+rng.IntN(3), 64+rng.Int64N(4000)
 		st := &stagetest.FakeStage{Column: "x", Output: "y", Piece: rng.IntN(9), Need: stage.Need{InFlight: calls, Views: rng.IntN(2) == 0}}
 		ds := pipeline.Read(numbers(100, 1, 57, 300)).Apply(st, pipeline.StageConfig{Actors: actors, BatchSize: batch}).Drop("y")
-		cfg := pipeline.Config{CPUs: 1 + rng.IntN(4), BlockBytes: block, MemoryLimit: []int64{0, 2000, 100}[rng.IntN(3)], GroupBytes: []int64{0, 500}[rng.IntN(2)]}
+		cfg := pipeline.Config{CPUs: 1 + rng.IntN(4), BlockBytes: block, BlockLimit: []int64{0, 2000, 100}[rng.IntN(3)], GroupBytes: []int64{0, 500}[rng.IntN(2)]}
 		if st.Piece > 0 {
 			cfg.OnError.Skip = true
 		}
@@ -177,7 +177,7 @@ func TestLimitStopsTheSource(t *testing.T) {
 	src := numbers(slices.Repeat([]int{1000}, 50)...)
 	var read atomic.Int64
 	src.OnNext = func(context.Context, string, int) error { read.Add(1); return nil }
-	got, err := collect(t, pipeline.Read(src).Apply(&stagetest.FakeStage{Column: "x"}, pipeline.StageConfig{BatchSize: 10}).Limit(15), small(pipeline.Config{MemoryLimit: 20000}))
+	got, err := collect(t, pipeline.Read(src).Apply(&stagetest.FakeStage{Column: "x"}, pipeline.StageConfig{BatchSize: 10}).Limit(15), small(pipeline.Config{BlockLimit: 20000}))
 	require.NoError(t, err)
 	require.Len(t, got, 15)
 	require.Less(t, read.Load(), int64(300)) // of 4,000 and more: what fits the limit, and a little

@@ -3,11 +3,7 @@ package pipeline
 import (
 	"fmt"
 	"maps"
-	"os"
-	"strconv"
-	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/penstock-data/penstock/pipeline/internal/sched"
@@ -50,11 +46,23 @@ type OperatorStats struct {
 // MemoryStats is in bytes.
 type MemoryStats struct {
 	Limit     int64
-	Used      int64 // that the ledger knows of
-	Peak      int64
-	RSS       int64 // of the process; 0 where the system does not tell
-	PeakRSS   int64
+	Used      int64 // that is charged to a purpose
+	Peak      int64 // of Used
 	ByPurpose map[string]int64
+	Baseline  int64 // of the process before the run: the program, its libraries and what else it holds
+	// Garbage is what the Go runtime holds besides: heap that lies idle or is dead, or was in
+	// use only some of the last times that the collector looked, and the runtime's own books.
+	Garbage int64
+	RSS     int64 // of the process; 0 where the system does not tell
+	PeakRSS int64
+	// GoLimit is what Limit leaves the Go runtime, beside the program's text and what C
+	// libraries hold: for [runtime/debug.SetMemoryLimit].
+	GoLimit int64
+}
+
+// Unattributed is what of RSS is in no other number.
+func (m MemoryStats) Unattributed() int64 {
+	return max(m.RSS-m.Baseline-m.Used-m.Garbage, 0)
 }
 
 // Counter adds a counter up over all operators.
@@ -162,11 +170,7 @@ func (k *statsKeeper) snapshot(r *run) {
 	if r.listed() && !k.unknown {
 		s.InputTotal = k.total
 	}
-	s.Memory = MemoryStats{
-		Limit: r.ledger.limit, Used: r.ledger.total.Load(), Peak: r.ledger.peak.Load(),
-		ByPurpose: r.ledger.byPurpose(),
-	}
-	s.Memory.RSS, s.Memory.PeakRSS = residentSet()
+	s.Memory = r.ledger.stats()
 	s.LimitedBy = limitedBy(s)
 	k.last = s
 }
@@ -194,22 +198,4 @@ func limitedBy(s Stats) string {
 	}
 	o := s.Operators[best]
 	return fmt.Sprintf("%s: %d workers %.0f %% busy", o.Name, o.Workers, 100*min(share, 1))
-}
-
-// residentSet is the process's resident memory now and at its peak, in bytes.
-func residentSet() (now, peak int64) {
-	var use syscall.Rusage
-	if syscall.Getrusage(syscall.RUSAGE_SELF, &use) == nil {
-		peak = use.Maxrss << 10
-	}
-	raw, err := os.ReadFile("/proc/self/statm")
-	if err != nil {
-		return 0, peak
-	}
-	if f := strings.Fields(string(raw)); len(f) > 1 {
-		if pages, err := strconv.ParseInt(f[1], 10, 64); err == nil {
-			now = pages * int64(os.Getpagesize())
-		}
-	}
-	return now, max(now, peak)
 }

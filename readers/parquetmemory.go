@@ -28,17 +28,20 @@ func (m *bookedMemory) book(delta int64) {
 }
 
 func (m *bookedMemory) Allocate(size int) []byte {
-	m.book(int64(size))
-	return memory.DefaultAllocator.Allocate(size)
+	b := memory.DefaultAllocator.Allocate(size)
+	m.book(int64(cap(b)))
+	return b
 }
 
 func (m *bookedMemory) Reallocate(size int, b []byte) []byte {
-	m.book(int64(size - len(b)))
-	return memory.DefaultAllocator.Reallocate(size, b)
+	before := cap(b)
+	b = memory.DefaultAllocator.Reallocate(size, b)
+	m.book(int64(cap(b) - before))
+	return b
 }
 
 func (m *bookedMemory) Free(b []byte) {
-	m.book(-int64(len(b)))
+	m.book(-int64(cap(b)))
 	memory.DefaultAllocator.Free(b)
 }
 

@@ -210,7 +210,7 @@ func (c *runCmd) override(j *job.Job, given map[string]bool) {
 // execute runs a job and tells about it.
 func (a *app) execute(ctx context.Context, j *job.Job, f *jobFlags) (err error) {
 	opts := job.Options{Library: f.ORTLib}
-	bound(j.Settings)
+	adjust := bound(j.Settings)
 	if f.Explain {
 		text, err := j.Explain(ctx, opts)
 		fmt.Fprint(a.stdout, text)
@@ -225,7 +225,10 @@ func (a *app) execute(ctx context.Context, j *job.Job, f *jobFlags) (err error) 
 		opts.Trace = file
 	}
 	show := a.progress(f)
-	opts.Progress = show.update
+	opts.Progress = func(s pipeline.Stats) {
+		adjust(s)
+		show.update(s)
+	}
 	res, err := j.Run(ctx, opts)
 	show.end(err == nil)
 	defer res.Release()
@@ -251,18 +254,22 @@ func rowsDone(s pipeline.Stats) string {
 	return fmt.Sprintf("%s rows were done", grouped(s.Rows))
 }
 
-// bound holds the Go runtime to the same limits as the job.
-func bound(s job.Settings) {
-	if debug.SetMemoryLimit(-1) == math.MaxInt64 { // no GOMEMLIMIT
-		limit := int64(s.MemoryLimit)
-		if limit <= 0 {
-			limit = pipeline.DefaultMemoryLimit()
-		}
-		debug.SetMemoryLimit(limit)
-	}
+// bound holds the Go runtime to the same limits as the job. What it gives is to be called
+// with the statistics of the job: models and other memory of C are taken off Go's limit as
+// they grow.
+func bound(s job.Settings) func(pipeline.Stats) {
 	if s.CPUs > 0 {
 		runtime.GOMAXPROCS(min(s.CPUs, runtime.NumCPU()))
 	}
+	if debug.SetMemoryLimit(-1) != math.MaxInt64 { // GOMEMLIMIT
+		return func(pipeline.Stats) {}
+	}
+	limit := int64(s.MemoryLimit)
+	if limit <= 0 {
+		limit = pipeline.DefaultMemoryLimit()
+	}
+	debug.SetMemoryLimit(pipeline.GoMemoryLimit(limit))
+	return func(s pipeline.Stats) { debug.SetMemoryLimit(s.Memory.GoLimit) }
 }
 
 // flagNames says which flag a setting of a job that was made from flags comes from.
