@@ -111,7 +111,7 @@ func (d *Dataset) Write(ctx context.Context, sink stage.Sink, cfg Config) (Stats
 	}
 	stats, err := execute(ctx, p, cfg, w)
 	if err == nil {
-		err = sink.Commit(ctx, w.parts)
+		err = w.named(sink.Commit(ctx, w.parts))
 	}
 	if err == nil {
 		stats.Parts = len(w.parts)

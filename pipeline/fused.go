@@ -47,7 +47,7 @@ func (r *run) openSlots(ctx context.Context, o *operator) (*slot, error) {
 // close closes the workers of a slot and of those behind, and gives the first error.
 func (s *slot) close() (err error) {
 	for ; s != nil; s = s.next {
-		if e := s.worker.Close(); e != nil && err == nil {
+		if e := closeWorker(s.worker); e != nil && err == nil {
 			err = fmt.Errorf("%s: close: %w", s.op.name, e)
 		}
 	}

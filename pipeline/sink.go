@@ -3,6 +3,8 @@ package pipeline
 import (
 	"context"
 	"errors"
+	"fmt"
+	"runtime/debug"
 	"time"
 
 	"github.com/penstock-data/penstock/pipeline/internal/sched"
@@ -22,17 +24,7 @@ func (r *run) startSink() {
 func (r *run) runSink() {
 	o := r.sink
 	for t := range o.workers[0].tasks {
-		c := &call{r: r, op: o, t: t, started: time.Now()}
-		it := item{group: t.group, failed: t.before}
-		for _, p := range t.picks {
-			it.batch = p.block.batch
-			c.rows += p.rows()
-		}
-		err := r.sinkCtx.Err()
-		if err == nil {
-			err = r.eat.consume(r.sinkCtx, it)
-		}
-		c.done(err)
+		r.sinkTask(&call{r: r, op: o, t: t, started: time.Now()})
 	}
 	if r.err == nil {
 		r.err = r.eat.finish(r.ctx)
@@ -42,6 +34,39 @@ func (r *run) runSink() {
 			r.err = errors.Join(r.err, err)
 		}
 	}
+}
+
+func (r *run) sinkTask(c *call) {
+	returned := false
+	defer func() {
+		if !returned {
+			r.unwind(c)
+		}
+	}()
+	it := item{group: c.t.group, failed: c.t.before}
+	for _, p := range c.t.picks {
+		it.batch = p.block.batch
+		c.rows += p.rows()
+	}
+	err := r.sinkCtx.Err()
+	if err == nil {
+		err = r.eat.consume(r.sinkCtx, it)
+	}
+	returned = true
+	c.done(err)
+}
+
+var errUnwound = errors.New("pipeline: the consumer did not return")
+
+// unwind ends a run whose consumer panics or ends its goroutine, such as the body of a loop,
+// before that goes on in the caller.
+func (r *run) unwind(c *call) {
+	c.done(errUnwound)
+	for t := range r.sink.workers[0].tasks {
+		(&call{r: r, op: r.sink, t: t, started: time.Now()}).done(nil)
+	}
+	r.wg.Wait()
+	r.stats.stop(r)
 }
 
 // writer is the consumer of Dataset.Write: it writes each group's rows to a part of the sink,
@@ -57,7 +82,26 @@ type writer struct {
 	log    *deadLetters
 }
 
-func (w *writer) consume(ctx context.Context, it item) error {
+func (w *writer) consume(ctx context.Context, it item) (err error) {
+	defer func() { err = w.named(err) }()
+	defer func() {
+		if p := recover(); p != nil {
+			w.env.Logger().Error("sink panicked", "panic", p, "stack", string(debug.Stack()))
+			err = fmt.Errorf("panic: %v", p)
+		}
+	}()
+	return w.write(ctx, it)
+}
+
+// named says which sink an error is of.
+func (w *writer) named(err error) error {
+	if err != nil {
+		err = fmt.Errorf("%s: %w", w.sink.ID().Name, err)
+	}
+	return err
+}
+
+func (w *writer) write(ctx context.Context, it item) error {
 	if it.group != w.group {
 		if err := w.closeParts(ctx); err != nil {
 			return err
@@ -127,6 +171,10 @@ func (w *writer) closeParts(ctx context.Context) error {
 
 // finish closes the last parts; a job without rows still gets one part, for its schema.
 func (w *writer) finish(ctx context.Context) error {
+	return w.named(w.closeAll(ctx))
+}
+
+func (w *writer) closeAll(ctx context.Context) error {
 	if err := w.closeParts(ctx); err != nil {
 		return err
 	}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/penstock-data/penstock/pipeline/internal/sched"
@@ -31,7 +33,8 @@ func (r *run) startSource(o *operator) {
 	}
 }
 
-func (r *run) list(ctx context.Context, o *operator) error {
+func (r *run) list(ctx context.Context, o *operator) (err error) {
+	defer o.recovered(r, "list: ", &err)
 	for s, err := range o.node.scan.Splits(ctx) {
 		if err != nil {
 			if ctx.Err() != nil {
@@ -90,13 +93,14 @@ func (r *run) read(ctx context.Context, o *operator, w int) {
 }
 
 func (c *call) readSplit(ctx context.Context) (err error) {
+	defer c.op.recovered(c.r, c.file(), &err)
 	reader, err := c.op.node.scan.Open(ctx, c.env, *c.t.split, 0)
 	if err != nil {
-		return fmt.Errorf("%s: %w", c.op.name, err)
+		return c.readError(err)
 	}
 	defer func() {
 		if e := reader.Close(); e != nil && err == nil {
-			err = fmt.Errorf("%s: %w", c.op.name, e)
+			err = c.readError(e)
 		}
 	}()
 	for {
@@ -120,8 +124,34 @@ func (c *call) readSplit(ctx context.Context) (err error) {
 				}
 			}
 		default:
-			return fmt.Errorf("%s: %w", c.op.name, err)
+			return c.readError(err)
 		}
+	}
+}
+
+// file is the file of the call's split, in front of what is wrong there.
+func (c *call) file() string {
+	if c.t.split.Path == "" {
+		return ""
+	}
+	return c.t.split.Path + ": "
+}
+
+// readError says which source an error is of, and which file unless it does so itself.
+func (c *call) readError(err error) error {
+	file := c.file()
+	if strings.Contains(err.Error(), c.t.split.Path) {
+		file = ""
+	}
+	return fmt.Errorf("%s: %s%w", c.op.name, file, err)
+}
+
+// recovered makes an error of a panic. It is to be deferred. at is where it was, in front of
+// what is wrong there.
+func (o *operator) recovered(r *run, at string, err *error) {
+	if p := recover(); p != nil {
+		r.cfg.Log.Error("panic", "operator", o.name, "panic", p, "stack", string(debug.Stack()))
+		*err = fmt.Errorf("%s: %spanic: %v", o.name, at, p)
 	}
 }
 

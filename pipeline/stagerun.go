@@ -78,6 +78,16 @@ func (r *run) openWorker(ctx context.Context, o *operator) (w stage.Worker, err 
 	return w, nil
 }
 
+// closeWorker closes a worker, and makes an error of its panic.
+func closeWorker(w stage.Worker) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v", p)
+		}
+	}()
+	return w.Close()
+}
+
 func (r *run) runTask(ctx context.Context, o *operator, w int, s *slot, t *task) {
 	c := newStageCall(call{r: r, op: o, t: t, worker: w}, s)
 	var err error
@@ -202,7 +212,7 @@ func (c *stageCall) process(ctx context.Context, b stage.Batch, e *emitter) erro
 		defer b.Release()
 		result <- c.guard(func() error { return worker.Process(ctx, b, e.emit) })
 		if e.abandoned() {
-			_ = worker.Close() // nobody is left to tell
+			_ = closeWorker(worker) // nobody is left to tell
 		}
 	}()
 	grace := time.NewTimer(2 * limit)
@@ -250,7 +260,7 @@ func (c *stageCall) replaceWorker(ctx context.Context, cause error) error {
 	c.env.Logger().Warn("worker lost", "cause", cause)
 	var busy *lostError
 	if !errors.As(cause, &busy) {
-		if err := c.slot.worker.Close(); err != nil {
+		if err := closeWorker(c.slot.worker); err != nil {
 			c.env.Logger().Warn("closing a lost worker", "err", err)
 		}
 	}
