@@ -50,7 +50,10 @@ def main():
         through(daft.read_parquet(args.input + "/*.parquet"), args).write_parquet(args.output, compression="snappy")
         rows = common.written(args.output)
     else:
-        df = daft.read_text(args.input + "/*.txt", skip_blank_lines=False) if args.task == "lines" else through(daft.read_parquet(args.input + "/*.parquet"), args)
+        if args.task == "lines":
+            df = daft.read_text(args.input + "/*.txt", skip_blank_lines=False)
+        else:
+            df = through(daft.read_parquet(args.input + "/*.parquet"), args)
         for batch in df.to_arrow_iter():
             run.batch(batch)
     run.finish(rows)
