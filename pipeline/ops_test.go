@@ -32,7 +32,7 @@ type word struct {
 	Char string
 	Seen *time.Time
 	Tags []string
-	skip int //nolint:unused // shows that what is not exported is no column
+	Note string `arrow:"-"`
 }
 
 func TestMapOverStructs(t *testing.T) {
@@ -43,12 +43,13 @@ func TestMapOverStructs(t *testing.T) {
 			return word{}, errOdd
 		}
 		at := time.Unix(in.X, 0).UTC()
-		return word{ID: 2 * in.X, Char: strings.ToUpper(in.Name), Seen: &at, Tags: []string{in.Name, "b"}}, nil
+		return word{Note: "no column", ID: 2 * in.X, Char: strings.ToUpper(in.Name), Seen: &at, Tags: []string{in.Name, "b"}}, nil
 	}, pipeline.StageConfig{BatchSize: 6})
 	var ids []int64
 	for row, err := range pipeline.Rows[word](context.Background(), ds, small(pipeline.Config{OnError: pipeline.OnError{Skip: true}})) {
 		require.NoError(t, err)
 		ids = append(ids, row.ID)
+		require.Empty(t, row.Note)
 		require.Equal(t, time.Unix(row.ID/2, 0).UTC(), *row.Seen)
 		require.Equal(t, []string{strings.ToLower(row.Char), "b"}, row.Tags)
 	}

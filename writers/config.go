@@ -232,7 +232,7 @@ func checkTemplate(t string) error {
 	case strings.ContainsAny(t, "/\\\x00"):
 		return fmt.Errorf("writers: file name %q must be a name, not a path", t)
 	case strings.ContainsAny(t[:1], "_."):
-		return fmt.Errorf("writers: file name %q: readers pass over names that begin with _ or .", t)
+		return fmt.Errorf("writers: file name %q: readers pass over names that begin with a dot or a low line", t)
 	}
 	return nil
 }
