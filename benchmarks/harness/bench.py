@@ -25,6 +25,7 @@ QUICK = bool(os.environ.get("QUICK"))
 RUNS = 1 if QUICK else 5
 FEW_RUNS, LONG = 3, 60      # so many runs of a contestant that takes longer than so many seconds
 TIMEOUT = 1800
+TRIES = 3                   # of a run that fails; each failure stands in the result
 STEADY = 0.8                # of the rows must come out behind the first batch for a rate between the two
 
 
@@ -64,8 +65,19 @@ def warm(folder):
                 pass
 
 
-def go(c, folder):
-    """One run: the contestant's report and what was measured."""
+def go(c, folder, failures=None):
+    """One run: the contestant's report and what was measured. Where failures is a list, a run that fails is put there and
+    made again: a peer that crashes now and then is still measured."""
+    for left in reversed(range(TRIES)):
+        try:
+            return once(c, folder)
+        except process.Failed as e:
+            if failures is None or left == 0:
+                raise
+            failures.append({"who": c.who, "task": c.task, "error": str(e)[-500:]})
+
+
+def once(c, folder):
     if c.output:
         shutil.rmtree(c.output, ignore_errors=True)
         c.output.parent.mkdir(parents=True, exist_ok=True)
@@ -86,7 +98,7 @@ def check(contestants, folder):
     """Whether all give the same rows of a small input."""
     seen = {}
     for c in contestants:
-        report, _, _ = go(c, folder)
+        report, _, _ = go(c, folder, [])
         seen.setdefault(json.dumps(checksum(c, report), sort_keys=True), []).append(f"{c.who} ({c.task})")
     if len(seen) > 1:
         for sums, who in seen.items():
@@ -95,14 +107,14 @@ def check(contestants, folder):
 
 
 def measure(contestants, folder):
-    """All runs of all contestants, whose order is turned round by one each time; and whether their outputs are equal."""
-    runs, sums, longest = [], set(), {}
+    """All runs of all contestants, whose order is turned round by one each time; what failed; whether their outputs are equal."""
+    runs, failures, sums, longest = [], [], set(), {}
     for i in range(RUNS):
         at = i % len(contestants)
         for c in contestants[at:] + contestants[:at]:
             if i >= FEW_RUNS and longest[c.who, c.task] > LONG:
                 continue
-            report, measured, start = go(c, folder)
+            report, measured, start = go(c, folder, failures)
             sums.add(report["rows"])
             if not c.output:
                 sums.add(json.dumps(report["checksum"], sort_keys=True))
@@ -111,7 +123,7 @@ def measure(contestants, folder):
             runs.append(row)
             print(f"  {i} {c.task:6} {c.who:16} {row['rows_per_second']:14,.0f} rows/s  job {row['seconds']:7.2f} s  CPU {row['cpu_seconds']:7.2f} s  "
                   f"peak {row['peak_rss_bytes'] / 2**20:7.0f} MiB  others {row['other_cores_busy']:.1f} cores", flush=True)
-    return runs, len(sums) == (1 if all(c.output for c in contestants) else 2)
+    return runs, failures, len(sums) == (1 if all(c.output for c in contestants) else 2)
 
 
 def times(report, start):
@@ -161,7 +173,7 @@ class Medians:
         return out
 
 
-def write(name, runs, equal, ratios, limits, packages, notes):
+def write(name, runs, failures, equal, ratios, limits, packages, notes):
     """Writes the result of a benchmark, says what it is, and whether every limit is kept."""
     kept = {k: ratios[k] is not None and (ratios[k] >= v if op == ">=" else ratios[k] <= v) for k, (op, v) in limits.items()}
     result = {
@@ -171,6 +183,7 @@ def write(name, runs, equal, ratios, limits, packages, notes):
         "quick": QUICK,
         "machine": machine.facts(*packages),
         "runs": runs,
+        "failures": failures,
         "ratios": ratios,
         "outputs_equal": equal,
         "summary": Medians(runs).summary(),

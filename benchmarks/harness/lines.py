@@ -36,11 +36,11 @@ def main():
     if not bench.check(contestants(), small):
         sys.exit("bench-lines: the contestants' outputs are not equal; nothing was timed")
     bench.warm(folder)
-    runs, equal = bench.measure(contestants(), folder)
+    runs, failures, equal = bench.measure(contestants(), folder)
     m = bench.Medians(runs)
     ratios = {f"{job}lines_vs_{p}": m.faster("lines", p, key)
               for job, key in (("", "rows_per_second"), ("job_", "job_rows_per_second")) for p in ("pyarrow", "daft", "ray")}
-    passed = bench.write("lines", runs, equal, ratios, LIMITS, ("pyarrow", "daft", "ray"), NOTES)
+    passed = bench.write("lines", runs, failures, equal, ratios, LIMITS, ("pyarrow", "daft", "ray"), NOTES)
     sys.exit(0 if passed or bench.QUICK else 1)
 
 

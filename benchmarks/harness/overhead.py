@@ -69,12 +69,12 @@ def main():
         sys.exit("bench-overhead: the contestants' outputs are not equal; nothing was timed")
     scans, writes = contestants(rows)
     bench.warm(folder)
-    runs, equal = [], True
+    runs, failures, equal = [], [], True
     for group in (scans, writes):
         if group:
-            done, same = bench.measure(group, folder)
-            runs, equal = runs + done, equal and same
-    passed = bench.write("overhead", runs, equal, ratios(runs), LIMITS, ("pyarrow", "daft", "ray", "numpy", "pandas"), NOTES)
+            done, failed, same = bench.measure(group, folder)
+            runs, failures, equal = runs + done, failures + failed, equal and same
+    passed = bench.write("overhead", runs, failures, equal, ratios(runs), LIMITS, ("pyarrow", "daft", "ray", "numpy", "pandas"), NOTES)
     sys.exit(0 if passed or bench.QUICK else 1)
 
 
