@@ -61,7 +61,7 @@ func openRuntimeLocked(explicit string) error {
 	if process.users > 0 {
 		return nil
 	}
-	cmem.LargeApart() // weights and arenas go back to the system with their session
+	cmem.Steady() // weights and arenas go back to the system with their session
 	ort.SetSharedLibraryPath(path)
 	// What goes wrong is in the errors: ONNX Runtime's own log would say it again on stderr.
 	if err := ort.InitializeEnvironment(ort.WithLogLevelFatal()); err != nil {

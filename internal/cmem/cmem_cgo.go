@@ -26,9 +26,10 @@ static void penstock_cmem_free(unsigned char *p) {
 	free(p - p[-1]);
 }
 
-static void penstock_cmem_large_apart(void) {
+static void penstock_cmem_steady(void) {
 #ifdef __GLIBC__
 	mallopt(M_MMAP_THRESHOLD, 256 * 1024);
+	mallopt(M_ARENA_MAX, 2);
 #endif
 }
 
@@ -54,11 +55,13 @@ func allocate(n int) []byte {
 // release takes what allocate gave.
 func release(b []byte) { C.penstock_cmem_free((*C.uchar)(unsafe.Pointer(&b[0]))) }
 
-// LargeApart makes C's malloc take every block of 256 KiB or more from the system and give
-// it back when it is freed, in the whole process. By itself glibc stops doing so once a
-// larger block was freed, and keeps up to 64 MiB in each thread's heap, where [Trim] does
-// not reach it. It is for whoever loads and unloads models; it may be called again.
-func LargeApart() { C.penstock_cmem_large_apart() }
+// Steady keeps C's heap from growing with every model that is loaded and unloaded, in the whole
+// process. Blocks of 256 KiB or more are taken from the system and given back when they are
+// freed: by itself glibc stops doing so once a larger block was freed, and keeps up to 64 MiB in
+// each thread's heap, where [Trim] does not reach it. And there are no more than two heaps: Go
+// moves calls to C between many threads, and each would leave fragments in one of its own. It
+// is called before the first model is loaded; it may be called again.
+func Steady() { C.penstock_cmem_steady() }
 
 // FromC says whether blocks come from C's allocator.
 const FromC = true

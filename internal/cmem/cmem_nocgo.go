@@ -15,8 +15,8 @@ func release([]byte) {} // the garbage collector has it
 // FromC says whether blocks come from C's allocator.
 const FromC = false
 
-// LargeApart does nothing: there is no C heap.
-func LargeApart() {}
+// Steady does nothing: there is no C heap.
+func Steady() {}
 
 // Trim does nothing: there is no C heap.
 func Trim() {}
