@@ -57,6 +57,9 @@ func Mutants() []Mutant {
 		{"runs the operator first that holds most", "not the one that holds least", func(r *rules) {
 			r.before = func(a, b *op) bool { return a.held > b.held }
 		}},
+		{"counts against an operator what waits for its own older tasks", "not the one that holds least", func(r *rules) {
+			r.before = func(a, b *op) bool { return a.held < b.held }
+		}},
 		{"starves what is upstream", "not the one that holds least", func(r *rules) {
 			r.before = func(*op, *op) bool { return false }
 		}},

@@ -43,6 +43,7 @@ func (s *Scheduler) accept(i int, t *task, alone bool) {
 		return
 	}
 	s.use(o, t.bytes, -t.reserved)
+	o.accepted(t.id, t.bytes)
 	t.reserved, t.bytes = 0, 0
 	s.act(Action{Kind: Accept, Op: i, Task: t.id, Worker: t.worker.id, Alone: alone})
 	s.goOn(i, t)
@@ -78,9 +79,14 @@ func (s *Scheduler) act(a Action) {
 // step runs the best of what may run, and says whether there was any.
 func (s *Scheduler) step() bool {
 	wait := -1 // the first of those that lack nothing but CPU
+	s.short = -1
 	for i := len(s.ops) - 1; i >= 0; i-- {
 		o := &s.ops[i]
-		if o.rule = s.refusal(o); o.rule == RuleCPU && (wait < 0 || s.rules.before(o, &s.ops[wait])) {
+		o.rule = s.refusal(o)
+		if o.rule == RuleMemory && (s.short < 0 || o.held < s.ops[s.short].held) {
+			s.short = i
+		}
+		if o.rule == RuleCPU && (wait < 0 || s.rules.before(o, &s.ops[wait])) {
 			wait = i
 		}
 	}
@@ -153,7 +159,7 @@ func (s *Scheduler) refusal(o *op) Rule {
 	}
 	if len(o.pauses) > 0 && !o.stopped {
 		switch {
-		case o.Generator && !s.rules.room(s, o, o.est.next()):
+		case o.Generator && !s.roomFor(o):
 			return RuleMemory
 		case !s.rules.cpu(s, o):
 			return RuleCPU
@@ -170,12 +176,19 @@ func (s *Scheduler) refusal(o *op) Rule {
 		return r
 	}
 	switch {
-	case o.Output && !s.rules.room(s, o, o.est.next()), len(o.yields) > 0:
+	case o.Output && !s.roomFor(o), len(o.yields) > 0:
 		return RuleMemory
 	case !s.rules.cpu(s, o):
 		return RuleCPU
 	}
 	return RuleNone
+}
+
+// roomFor says whether there is room for an operator's next block. Where one further downstream
+// waits for room, that is for it: this one keeps to its own share.
+func (s *Scheduler) roomFor(o *op) bool {
+	next := o.est.next()
+	return s.rules.room(s, o, next) && (s.short < 0 || o.held+o.resv+next <= s.share || o.held < s.ops[s.short].held)
 }
 
 func (o *op) queued() int { return o.queue.len() + o.pinned.len() }

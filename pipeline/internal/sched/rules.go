@@ -28,7 +28,7 @@ func thePolicy() rules {
 		turn: func(o *op) bool { return !o.paused || o.stopped },
 		// fractional tokens are rounded
 		cpu:     func(s *Scheduler, o *op) bool { return o.CPU <= s.cpus+1e-9 },
-		before:  func(a, b *op) bool { return a.held < b.held },
+		before:  func(a, b *op) bool { return a.ahead() < b.ahead() },
 		keep:    (*Scheduler).keepFor,
 		opening: (*Scheduler).opening,
 		alone:   (*Scheduler).keepAlive,

@@ -47,6 +47,8 @@ type op struct {
 	lowest  int64    // oldest unfinished task
 	done    map[int64]bool
 	held    int64
+	stuck   int64           // of held: what nobody can have yet, since an older task is not finished
+	behind  map[int64]int64 // stuck bytes by task
 	resv    int64
 	stopped bool
 	paused  bool
@@ -66,6 +68,7 @@ type Scheduler struct {
 	cpus    float64
 	limits  Config // what there is of CPUs and devices
 	devices devices
+	short   int // of the operators further downstream than the one looked at that wait for room, the first; -1: none
 	running int
 	alone   int64 // times that liveness went over the limit
 	acts    []Action
@@ -79,7 +82,7 @@ func newScheduler(cfg Config, policy rules) *Scheduler {
 	for i, o := range cfg.Ops {
 		o.Calls, o.CPU = max(o.Calls, 1), min(o.CPU, cfg.CPUs)
 		s.ops[i] = op{
-			Op: o, index: i, opening: o.Workers, pool: pool{want: o.Workers, device: map[int]int{}}, tasks: map[int64]*task{}, done: map[int64]bool{},
+			Op: o, index: i, opening: o.Workers, pool: pool{want: o.Workers, device: map[int]int{}}, tasks: map[int64]*task{}, behind: map[int64]int64{}, done: map[int64]bool{},
 			workers: workers{up: map[int]*worker{}},
 			est:     estimate{mean: float64(o.Estimate), peak: float64(o.Estimate)},
 		}
@@ -176,7 +179,8 @@ func (s *Scheduler) apply(o *op, ev Event) {
 	case Pause, Unpause:
 		o.paused = ev.Kind == Pause
 	case Stop:
-		o.stopped = true
+		o.stopped, o.stuck = true, 0
+		clear(o.behind)
 		for _, q := range append(o.queue.all(), o.pinned.all()...) {
 			o.finish(q.id)
 		}
@@ -227,8 +231,21 @@ func (o *op) finish(id int64) {
 	for o.done[o.lowest] {
 		delete(o.done, o.lowest)
 		o.lowest++
+		o.stuck -= o.behind[o.lowest]
+		delete(o.behind, o.lowest)
 	}
 }
+
+// accepted counts a block as stuck if it cannot go on yet.
+func (o *op) accepted(id, bytes int64) {
+	if o.Ordered && !o.stopped && id != o.lowest {
+		o.behind[id] += bytes
+		o.stuck += bytes
+	}
+}
+
+// ahead is the bytes that wait for those who read them.
+func (o *op) ahead() int64 { return o.held - o.stuck }
 
 // use changes what an operator holds and has reserved, and with it the common part in use.
 func (s *Scheduler) use(o *op, held, resv int64) {

@@ -13,6 +13,7 @@ type Op struct {
 	Calls     int     // tasks at once on one worker; 0: 1
 	Window    int64   // tasks that may be started ahead of the oldest unfinished one; 0: no bound
 	Generator bool    // yields many blocks per task, and waits before each
+	Ordered   bool    // its blocks go on in the order of its tasks: those of later ones wait for the oldest unfinished
 	Output    bool    // yields blocks at all: a sink does not, and has no share of the memory
 	Estimate  int64   // bytes of a yield before one was seen
 }

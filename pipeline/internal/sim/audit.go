@@ -32,6 +32,7 @@ type auditOp struct {
 	lowest          int64
 	done            map[int64]bool
 	held            int64
+	behind          map[int64]int64 // bytes of held that older tasks keep back, by task
 	mean, peak      float64
 }
 
@@ -80,7 +81,7 @@ func newAudit(cfg sched.Config) *audit {
 	a := &audit{cfg: cfg, memory: cfg.Memory, waiting: make([]int, len(cfg.Ops))}
 	for _, o := range cfg.Ops {
 		a.ops = append(a.ops, auditOp{tasks: map[int64]*auditTask{}, calls: map[int]*int{}, closing: map[int]bool{}, device: map[int]int{},
-			done: map[int64]bool{}, mean: float64(o.Estimate), peak: float64(o.Estimate)})
+			done: map[int64]bool{}, behind: map[int64]int64{}, mean: float64(o.Estimate), peak: float64(o.Estimate)})
 		if o.Max == 0 {
 			a.ops[len(a.ops)-1].opening = o.Workers
 		}
@@ -129,6 +130,7 @@ func (a *audit) apply(events []sched.Event) {
 			o.paused = ev.Kind == sched.Pause
 		case sched.Stop:
 			o.stopped = true
+			clear(o.behind)
 			for _, id := range o.queue {
 				o.finish(id)
 			}
@@ -159,7 +161,18 @@ func (o *auditOp) taskDone(id int64) {
 func (o *auditOp) finish(id int64) {
 	for o.done[id] = true; o.done[o.lowest]; o.lowest++ {
 		delete(o.done, o.lowest)
+		delete(o.behind, o.lowest)
 	}
+	delete(o.behind, o.lowest)
+}
+
+// ahead is the bytes that wait for those who read them.
+func (o *auditOp) ahead() int64 {
+	n := o.held
+	for _, bytes := range o.behind {
+		n -= bytes
+	}
+	return n
 }
 
 // decided looks at what the scheduler has said. before is what was in use when it was asked.
@@ -222,6 +235,9 @@ func (a *audit) act(act sched.Action) error {
 		return fault(FaultOrder, "%+v: it does not run", act)
 	case act.Kind == sched.Accept && t.state == offers:
 		o.held += t.bytes
+		if cfg.Ordered && !o.stopped && act.Task != o.lowest {
+			o.behind[act.Task] += t.bytes
+		}
 		t.state, t.reserved = between, 0
 	case act.Kind == sched.Resume && (t.state == between || t.state == asks):
 		if t.state == asks {
@@ -342,8 +358,8 @@ func (a *audit) fairTo(s *sched.Scheduler, j int, wanting []int, started map[int
 		return fault(FaultStarved, "operator %d: %+v", j, s.State(j))
 	}
 	for i := range a.ops {
-		if i != j && started[i] && a.cfg.Ops[i].CPU > 0 && cpu > free+1e-9 && a.ops[i].held > a.ops[j].held {
-			return fault(FaultNext, "operator %d, which holds %d, had a turn before %d, which holds %d", i, a.ops[i].held, j, a.ops[j].held)
+		if i != j && started[i] && a.cfg.Ops[i].CPU > 0 && cpu > free+1e-9 && a.ops[i].ahead() > a.ops[j].ahead() {
+			return fault(FaultNext, "operator %d, which holds %d, had a turn before %d, which holds %d", i, a.ops[i].ahead(), j, a.ops[j].ahead())
 		}
 	}
 	return nil
@@ -351,7 +367,7 @@ func (a *audit) fairTo(s *sched.Scheduler, j int, wanting []int, started map[int
 
 // before is the rule of who goes next.
 func (a *audit) before(i, j int) bool {
-	return a.ops[i].held < a.ops[j].held || a.ops[i].held == a.ops[j].held && i > j
+	return a.ops[i].ahead() < a.ops[j].ahead() || a.ops[i].ahead() == a.ops[j].ahead() && i > j
 }
 
 // wants says that an operator lacks nothing but perhaps CPU.
@@ -376,7 +392,7 @@ func (a *audit) wants(s *sched.Scheduler, i int) bool {
 	case a.unsure(i):
 		return false
 	case goesOn:
-		return !cfg.Generator || a.room(s, i, o.estimate())
+		return !cfg.Generator || a.roomForNext(s, i)
 	case waits:
 		t := o.tasks[oldest]
 		want := t.bytes
@@ -389,7 +405,7 @@ func (a *audit) wants(s *sched.Scheduler, i int) bool {
 	}
 	for _, calls := range o.calls {
 		if *calls > 0 {
-			return a.room(s, i, o.estimate())
+			return a.roomForNext(s, i)
 		}
 	}
 	return false
@@ -406,18 +422,38 @@ func (a *audit) unsure(i int) bool {
 	return false
 }
 
-// room is the memory rule: half of the limit is dealt out in equal shares.
-func (a *audit) room(s *sched.Scheduler, i int, delta int64) bool {
-	if !a.cfg.Ops[i].Output || delta <= 0 {
-		return true
+// roomForNext is the memory rule for a block that is not made yet: past its share, an operator
+// leaves the memory to one further downstream that waits for some and holds no more.
+func (a *audit) roomForNext(s *sched.Scheduler, i int) bool {
+	o, next := &a.ops[i], a.ops[i].estimate()
+	if o.held+s.State(i).Reserved+next > a.share() {
+		for k := i + 1; k < len(a.ops); k++ {
+			if s.State(k).Rule == sched.RuleMemory && a.ops[k].held <= o.held {
+				return !a.cfg.Ops[i].Output
+			}
+		}
 	}
-	n := int64(0)
+	return a.room(s, i, next)
+}
+
+// share is what each operator with output has for itself.
+func (a *audit) share() int64 { return a.memory / 2 / max(a.outputs(), 1) }
+
+func (a *audit) outputs() (n int64) {
 	for _, o := range a.cfg.Ops {
 		if o.Output {
 			n++
 		}
 	}
-	share := a.memory / 2 / n
+	return n
+}
+
+// room is the memory rule: half of the limit is dealt out in equal shares.
+func (a *audit) room(s *sched.Scheduler, i int, delta int64) bool {
+	if !a.cfg.Ops[i].Output || delta <= 0 {
+		return true
+	}
+	share := a.share()
 	total, over, more := int64(0), int64(0), int64(0)
 	for k := range a.ops {
 		st := s.State(k)
@@ -428,5 +464,5 @@ func (a *audit) room(s *sched.Scheduler, i int, delta int64) bool {
 		total += used
 		over += max(0, used-share)
 	}
-	return total+delta <= a.memory && (more == 0 || over+more <= a.memory-share*n)
+	return total+delta <= a.memory && (more == 0 || over+more <= a.memory-share*a.outputs())
 }

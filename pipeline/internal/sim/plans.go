@@ -46,7 +46,7 @@ func (p MemoryPlan) Config(limit int64, reading Reading) Config {
 			return []Yield{{Seconds: p.LoadSeconds, Bytes: p.BlockBytes * int64(n), Cut: n}}
 		}
 	}
-	return Config{Memory: limit, CPUs: float64(p.CPUs), Audit: true, Ops: []Op{
+	return Config{Memory: limit, CPUs: float64(p.CPUs), Ops: []Op{
 		{
 			Op:   sched.Op{Name: "load", CPU: 1, Workers: p.CPUs, Generator: true, Estimate: p.EstimateBytes, Window: int64(4 * p.CPUs)},
 			Next: []int{1}, Tasks: p.LoadTasks, Order: true, Work: load,

@@ -42,7 +42,8 @@ type Config struct {
 	Memory int64
 	CPUs   float64
 	GPUs   int
-	Tick   float64 // seconds between the scheduler's looks at its pools; 0: it takes none
+	Admit  Admission // source tasks by the paper's Algorithm 2: see admission
+	Tick   float64   // seconds between the scheduler's looks at its pools; 0: it takes none
 	Faults []Fault
 	Audit  bool                                // hold every decision against the rules, told anew: see audit
 	New    func(sched.Config) *sched.Scheduler // nil: sched.New
@@ -75,6 +76,7 @@ type simulation struct {
 	ops     []opState
 	pending []sched.Event
 	audit   *audit
+	admit   *admission
 	res     Result
 	err     error
 }
@@ -110,7 +112,7 @@ type block struct {
 func Run(cfg Config) (Result, error) {
 	sc := sched.Config{Memory: cfg.Memory, CPUs: cfg.CPUs, GPUs: cfg.GPUs}
 	for _, o := range cfg.Ops {
-		o.Output = len(o.Next) > 0
+		o.Output, o.Ordered = len(o.Next) > 0, o.Order
 		sc.Ops = append(sc.Ops, o.Op)
 	}
 	for i, o := range cfg.Ops {
@@ -129,6 +131,10 @@ func Run(cfg Config) (Result, error) {
 		m.at(f.At, func() { m.inject(f) })
 	}
 	m.res.Busy = make([]float64, len(cfg.Ops))
+	if cfg.Admit != AdmitAll {
+		m.admit = newAdmission(cfg)
+		m.at(admitEvery, m.refill)
+	}
 	for i, o := range cfg.Ops {
 		m.ops[i].tasks, m.ops[i].lives = map[int64]*simTask{}, map[int]int{}
 		for w := range o.Workers {
@@ -278,6 +284,11 @@ func (m *simulation) step(i int, t *simTask) {
 	}
 	m.res.Busy[i] += y.Seconds
 	t.service += y.Seconds
+	if m.admit != nil {
+		f := &m.admit.ops[i]
+		f.seconds += y.Seconds
+		f.out += float64(y.Bytes)
+	}
 	m.exist(y.Bytes)
 	m.at(y.Seconds, func() {
 		if t.done { // it was stopped
@@ -355,6 +366,11 @@ func (m *simulation) newTask(i int, bytes int64, from []*block) {
 	t := &simTask{Task: Task{ID: o.next, Bytes: bytes}, from: from}
 	o.next++
 	o.tasks[t.ID] = t
+	if m.admit != nil && from == nil {
+		m.admit.held = append(m.admit.held, held{i, t})
+		m.handOn()
+		return
+	}
 	m.push(sched.Event{Kind: sched.Ready, Op: i, Task: t.ID, Bytes: bytes})
 }
 
@@ -368,6 +384,10 @@ func (m *simulation) done(i int, t *simTask) {
 	m.free(t.from)
 	t.done = true
 	m.res.Seconds = m.now
+	if m.admit != nil {
+		m.admit.ops[i].tasks++
+		m.admit.ops[i].in += float64(t.Bytes)
+	}
 	m.push(sched.Event{Kind: sched.Done, Op: i, Task: t.ID, Seconds: t.service})
 	if m.cfg.Ops[i].Order {
 		m.deliver(i, t)
