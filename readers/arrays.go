@@ -37,6 +37,12 @@ func (p *pieces) set(cols []arrow.Array, n int) {
 	p.env.Book(stage.ReaderBuffers, p.held)
 }
 
+// lend takes n bytes of the columns off the books: they are in somebody else's.
+func (p *pieces) lend(n int64) {
+	p.held -= n
+	p.env.Book(stage.ReaderBuffers, -n)
+}
+
 func (p *pieces) drop() {
 	release(p.cols)
 	p.env.Book(stage.ReaderBuffers, -p.held)

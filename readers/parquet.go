@@ -50,6 +50,7 @@ func (parquetFormat) schema(_ context.Context, in *input) (*arrow.Schema, error)
 // parquetFile is an open file whose footer is read.
 type parquetFile struct {
 	in    *input
+	pages io.ReaderAt // what the pages are read from
 	props *parquet.ReaderProperties
 	*file.Reader
 	arrow  *pqarrow.FileReader   // of the leaves: field i is Parquet column i
@@ -71,7 +72,7 @@ func openPages(in *input, pages parquet.ReaderAtSeeker, meta *metadata.FileMetaD
 			err = fmt.Errorf("readers: %s: the footer is corrupt: %v", in.path, p)
 		}
 	}()
-	f = &parquetFile{in: in, props: parquet.NewReaderProperties(mem)}
+	f = &parquetFile{in: in, pages: pages, props: parquet.NewReaderProperties(mem)}
 	f.props.BufferedStreamEnabled = true
 	if f.Reader, err = file.NewParquetReader(pages, file.WithReadProps(f.props), file.WithMetadata(meta)); err != nil {
 		return nil, in.noParquet(err)
@@ -290,22 +291,34 @@ func (r *parquetReader) start(ctx context.Context, split stage.Split) error {
 	for _, leaf := range cols {
 		chunk := meta.Columns[leaf].GetMetaData()
 		r.stored += float64(chunk.GetTotalUncompressedSize())
-		r.held += f.props.BufferSize
-		if !pages.cuts(leaf) {
-			r.held += min(2*largePage, 2*chunk.GetTotalUncompressedSize())
-		}
 	}
-	r.env.Book(stage.ReaderBuffers, r.held)
 	return r.guard("", func() error {
 		for _, i := range at {
-			c, err := f.column(ctx, i, r.group)
+			c, err := f.column(ctx, i, r.group, r.mem)
 			if err != nil {
 				return fmt.Errorf("column %q: %w", f.fields[i].Name, err)
 			}
 			r.columns = append(r.columns, c)
+			r.hold(c, f)
 		}
 		return nil
 	})
+}
+
+// hold books what Arrow's decoders keep of a column's file and pages.
+func (r *parquetReader) hold(c *parquetColumn, f *parquetFile) {
+	if c.flat != nil { // it books what it keeps itself
+		return
+	}
+	var n int64
+	for _, leaf := range c.order {
+		n += f.props.BufferSize
+		if !r.pages.cuts(leaf) {
+			n += min(2*largePage, 2*f.MetaData().RowGroups[r.group].Columns[leaf].GetMetaData().GetTotalUncompressedSize())
+		}
+	}
+	r.held += n
+	r.env.Book(stage.ReaderBuffers, n)
 }
 
 // readable refuses what Arrow's decoder would take for the end of a column.
@@ -351,6 +364,12 @@ func (r *parquetReader) fault(column string, err error) error {
 	}
 	if r.in.fault == nil {
 		bad.Kind = stage.BadData
+	}
+	if room := (*roomError)(nil); errors.As(err, &room) {
+		bad.Kind, bad.Err = stage.Failed, room.err
+		if bad.Row >= 0 {
+			bad.Row = r.split.Base + room.row
+		}
 	}
 	return bad
 }
@@ -434,6 +453,11 @@ func (r *parquetReader) decode(n int64) error {
 	}
 	r.decoded += n
 	r.pieces.set(cols, int(n))
+	for i, c := range r.columns {
+		if c.flat != nil { // books what it keeps itself
+			r.pieces.lend(wholeBytes(cols[i].Data()))
+		}
+	}
 	size := r.pieces.bytes(0, int(n))
 	r.rows, r.perRow, r.stored = n, float64(size)/float64(n), max(r.stored-float64(size), 0)
 	if r.decoded <= r.pos {

@@ -22,6 +22,7 @@ type parquetColumn struct {
 	node   *pqarrow.SchemaField
 	leaves map[int]*pqarrow.ColumnReader // by Parquet column
 	order  []int
+	flat   *flatColumn // in their place, where the field is a leaf of a common kind
 }
 
 // leaves are the Parquet columns of a field. (IsLeaf takes a group for column 0.)
@@ -36,8 +37,13 @@ func leaves(f *pqarrow.SchemaField, into []int) []int {
 }
 
 // column makes the decoder of field i.
-func (f *parquetFile) column(ctx context.Context, i, group int) (*parquetColumn, error) {
+func (f *parquetFile) column(ctx context.Context, i, group int, mem *bookedMemory) (*parquetColumn, error) {
 	c := &parquetColumn{node: &f.nodes[i], leaves: map[int]*pqarrow.ColumnReader{}}
+	if len(c.node.Children) == 0 {
+		if c.flat = f.flat(c.node, group, mem); c.flat != nil {
+			return c, nil
+		}
+	}
 	c.order = leaves(c.node, nil)
 	for _, leaf := range c.order {
 		r, err := f.arrow.GetFieldReader(ctx, leaf, map[int]bool{leaf: true}, []int{group})
@@ -49,8 +55,11 @@ func (f *parquetFile) column(ctx context.Context, i, group int) (*parquetColumn,
 	return c, nil
 }
 
-// next decodes n rows into ordinary memory.
+// next decodes n rows into ordinary memory, which a later call may use again.
 func (c *parquetColumn) next(n int64) (arrow.Array, error) {
+	if c.flat != nil {
+		return c.flat.next(n)
+	}
 	for _, leaf := range c.order {
 		if err := c.leaves[leaf].LoadBatch(n); err != nil {
 			return nil, err

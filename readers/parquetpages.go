@@ -146,6 +146,7 @@ type pageCutter struct {
 	defs  []byte
 	out   [2][]byte // made, and not yet given
 	given int64
+	rows  int64 // of the pages given so far
 	held  int64
 	err   error
 }
@@ -275,6 +276,9 @@ func (c *pageCutter) next() error {
 	}
 	if h.unpacked <= largePage || h.kind != pageData && h.kind != pageDataV2 || h.kind == pageData && !c.plainLevels(h) {
 		c.pass = int64(size) + h.stored
+		if h.kind != pageDictionary {
+			c.rows += h.values
+		}
 		// Arrow's decoder keeps a buffer of twice the page as it is stored, and the page.
 		c.hold(max(c.held, rawBuffer+2*h.stored+h.unpacked))
 		return nil
@@ -430,7 +434,7 @@ func (c *pageCutter) cut() error {
 			return err
 		}
 		if defined {
-			if n, err = c.values(p, n); err != nil {
+			if n, err = c.values(p, n, levels); err != nil {
 				return err
 			}
 		}
@@ -442,6 +446,7 @@ func (c *pageCutter) cut() error {
 		p.left -= n
 		levels += n
 	}
+	c.rows += levels
 	h := p.pageHeader
 	h.values, h.rows, h.repLen, h.defLen = levels, levels, 0, int64(len(c.defs))
 	h.unpacked = int64(len(c.defs) + len(c.data))
@@ -460,7 +465,8 @@ func (c *pageCutter) run(p *bigPage) (n int64, defined bool, err error) {
 }
 
 // values reads up to n values, as many as a small page takes, and says how many.
-func (c *pageCutter) values(p *bigPage, n int64) (int64, error) {
+// levels is how many levels stand before them in the small page.
+func (c *pageCutter) values(p *bigPage, n, levels int64) (int64, error) {
 	if c.width > 0 {
 		n = min(n, max((cutPage-int64(len(c.data)))/c.width, 1))
 		return n, c.append(p, n*c.width)
@@ -477,7 +483,7 @@ func (c *pageCutter) values(p *bigPage, n int64) (int64, error) {
 		}
 		if size > largePage { // it is copied on its way: here, by Arrow and into a block
 			if err := c.env.Room(c.in.ctx, size); err != nil {
-				return k, err
+				return k, &roomError{c.rows + levels + k, err}
 			}
 		}
 		if err := c.append(p, size); err != nil {
@@ -496,6 +502,15 @@ func (c *pageCutter) append(p *bigPage, n int64) error {
 	c.data = c.data[:at+int(n)]
 	return c.read(p, c.data[at:])
 }
+
+// roomError is a row of a row group that there is no room for.
+type roomError struct {
+	row int64
+	err error
+}
+
+func (e *roomError) Error() string { return e.err.Error() }
+func (e *roomError) Unwrap() error { return e.err }
 
 // give puts a page in the way out.
 func (c *pageCutter) give(h pageHeader, rep, def, data []byte) {

@@ -3,6 +3,7 @@ package readers_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -187,5 +188,48 @@ func TestParquetLargePagesDamaged(t *testing.T) {
 			requireParts(t, got.err, "bad.parquet")
 		}
 		got.rec.Release()
+	}
+}
+
+// A value that there is no room for is named by its row, before it is read.
+func TestParquetNamesTheRowThatIsTooLarge(t *testing.T) {
+	b := array.NewRecordBuilder(memory.DefaultAllocator, arrow.NewSchema([]arrow.Field{{Name: "text", Type: arrow.BinaryTypes.String, Nullable: true}}, nil))
+	defer b.Release()
+	const large = 77
+	for i := range 100 {
+		switch {
+		case i == large:
+			b.Field(0).(*array.StringBuilder).Append(strings.Repeat("x", 5<<20))
+		case i%7 == 0:
+			b.Field(0).AppendNull()
+		default:
+			b.Field(0).(*array.StringBuilder).Append("short")
+		}
+	}
+	rec := b.NewRecord()
+	defer rec.Release()
+	path := write(t, t.TempDir(), "x.parquet", parquetBytes(t, rec, parquet.WithDictionaryDefault(false), parquet.WithStats(false)))
+	ctx := context.Background()
+	full := errors.New("no room")
+	env := stage.Env{Reserve: func(_ context.Context, n int64) error {
+		if n >= 5<<20 {
+			return full
+		}
+		return nil
+	}}
+	scan, err := parquetSource(readers.Files{Paths: []string{path}}).Plan(ctx, stage.ScanRequest{})
+	require.NoError(t, err)
+	for split, err := range scan.Splits(ctx) {
+		require.NoError(t, err)
+		r, err := scan.Open(ctx, env, split, 0)
+		require.NoError(t, err)
+		_, err = r.Next(ctx, 1<<20)
+		var row *stage.RowError
+		require.ErrorAs(t, err, &row)
+		require.ErrorIs(t, err, full)
+		require.EqualValues(t, large, row.Row)
+		require.Equal(t, path, row.Path)
+		require.Equal(t, "text", row.Column)
+		require.NoError(t, r.Close())
 	}
 }
