@@ -66,6 +66,21 @@ func Mutants() []Mutant {
 		{"lets narrow tasks take the CPU that a wide one waits for", "not the one that holds least", func(r *rules) {
 			r.keep = func(*Scheduler, int, int) bool { return false }
 		}},
+		{"closes workers that are at work", "no such call free", func(r *rules) {
+			r.idle = func(*op, *worker) bool { return true }
+		}},
+		{"lets pools grow past their largest size", "not a size for this pool", func(r *rules) {
+			r.most = func(o *op) int { return 2*o.Max + 2 }
+		}},
+		{"puts more on a device than it has", "more of a device than there is", func(r *rules) {
+			r.place = func(d devices, share float64) (int, bool) {
+				if share == 0 {
+					return -1, true
+				}
+				d[0] -= share
+				return 0, true
+			}
+		}},
 		{"has no liveness rule", "stuck", func(r *rules) {
 			r.alone = func(*Scheduler) {}
 		}},

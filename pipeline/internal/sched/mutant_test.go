@@ -19,6 +19,9 @@ func TestMutantsAreCaught(t *testing.T) {
 			for seed := range uint64(mutantJobs) {
 				cfg, _ := sim.Random(seed)
 				cfg = sim.WithFaults(cfg, seed)
+				if seed%2 == 1 {
+					cfg = sim.WithPools(cfg, seed)
+				}
 				cfg.New = m.New
 				if _, err := sim.Run(cfg); err != nil && caughtAt(err) == m.Fault {
 					t.Logf("by job %d: %v", seed, err)

@@ -12,6 +12,7 @@ type pool struct {
 	next   int         // number of the next one
 	device map[int]int // of each that holds a share of one
 	above  float64     // seconds for which more were open than the rates ask for
+	full   bool        // there is no place for another now
 	idle   float64     // seconds for which there was nothing to do
 }
 
@@ -80,7 +81,7 @@ func (s *Scheduler) closeIdle(o *op) {
 
 // retire closes a worker if its pool is too large and nothing runs in it.
 func (s *Scheduler) retire(o *op, w *worker) {
-	if o.Max == 0 || o.pool.open <= o.pool.want || w.gone || w.closed || w.free < o.Calls {
+	if o.Max == 0 || o.pool.open <= o.pool.want || w.gone || w.closed || !s.rules.idle(o, w) {
 		return
 	}
 	o.workers.close(w)
@@ -91,11 +92,14 @@ func (s *Scheduler) retire(o *op, w *worker) {
 // openWanted opens all workers that pools want and that there is a place for, the largest
 // shares first, since they are the hardest to place.
 func (s *Scheduler) openWanted() {
+	for i := range s.ops {
+		s.ops[i].pool.full = false
+	}
 	for {
 		best := -1
 		for i := range s.ops {
 			o := &s.ops[i]
-			if o.Max == 0 || o.stopped || o.pool.open >= o.pool.want || !s.devices.fits(o.GPU) {
+			if o.Max == 0 || o.stopped || o.pool.open >= o.pool.want || o.pool.full {
 				continue
 			}
 			if best < 0 || o.GPU >= s.ops[best].GPU {
@@ -111,7 +115,10 @@ func (s *Scheduler) openWanted() {
 
 func (s *Scheduler) openOne(i int) {
 	o := &s.ops[i]
-	device, _ := s.devices.take(o.GPU)
+	device, ok := s.rules.place(s.devices, o.GPU)
+	if o.pool.full = !ok; !ok {
+		return
+	}
 	if device >= 0 {
 		o.pool.device[o.pool.next] = device
 	}
@@ -156,10 +163,6 @@ func newDevices(n int) devices {
 
 // sharesError allows for the rounding of shares like a third.
 const sharesError = 1e-9
-
-func (d devices) fits(share float64) bool {
-	return share == 0 || slices.ContainsFunc(d, func(free float64) bool { return free >= share-sharesError })
-}
 
 // take takes a share of the device that has most left, so that workers spread; -1 and true
 // if none is needed.

@@ -164,7 +164,7 @@ func (s *Scheduler) workersAt(rate float64, needs, backlogs []float64) []int {
 		if o.GPU == 0 {
 			busy *= spare
 		}
-		want[i] = min(max(int(math.Ceil(busy-1e-6)), o.Workers), o.Max)
+		want[i] = min(max(int(math.Ceil(busy-1e-6)), o.Workers), s.rules.most(o))
 	}
 	return want
 }

@@ -3,17 +3,20 @@ package sched
 // rules are the decisions of the policy, apart from the books that they are taken on: each
 // stands alone, so that a test can put a wrong one in its place and see that it is caught.
 type rules struct {
-	share   func(memory, outputs int64) int64           // of the limit, that each operator with output has for itself
-	room    func(s *Scheduler, o *op, delta int64) bool // memory: may it use delta bytes more
-	reserve func(o *op) int64                           // memory: for the next yield
-	release func(t *task) int64                         // memory: of what a task that ends had reserved
-	window  func(o *op, id int64) bool                  // order: may the task start yet
-	turn    func(o *op) bool                            // turn
-	cpu     func(s *Scheduler, o *op) bool              // CPU
-	before  func(a, b *op) bool                         // next: does a, which is further upstream, go before b
-	keep    func(s *Scheduler, i, wait int) bool        // next: does i leave its CPU to wait, which lacks some
-	opening func(s *Scheduler) bool                     // liveness: is a worker still to come
-	alone   func(s *Scheduler)                          // liveness
+	share   func(memory, outputs int64) int64                    // of the limit, that each operator with output has for itself
+	room    func(s *Scheduler, o *op, delta int64) bool          // memory: may it use delta bytes more
+	reserve func(o *op) int64                                    // memory: for the next yield
+	release func(t *task) int64                                  // memory: of what a task that ends had reserved
+	window  func(o *op, id int64) bool                           // order: may the task start yet
+	turn    func(o *op) bool                                     // turn
+	cpu     func(s *Scheduler, o *op) bool                       // CPU
+	before  func(a, b *op) bool                                  // next: does a, which is further upstream, go before b
+	keep    func(s *Scheduler, i, wait int) bool                 // next: does i leave its CPU to wait, which lacks some
+	idle    func(o *op, w *worker) bool                          // pools: may the worker be closed
+	most    func(o *op) int                                      // pools: workers at most
+	place   func(d devices, share float64) (device int, ok bool) // pools: where a worker goes
+	opening func(s *Scheduler) bool                              // liveness: is a worker still to come
+	alone   func(s *Scheduler)                                   // liveness
 }
 
 // thePolicy is what the package comment says.
@@ -30,6 +33,9 @@ func thePolicy() rules {
 		cpu:     func(s *Scheduler, o *op) bool { return o.CPU <= s.cpus+1e-9 },
 		before:  func(a, b *op) bool { return a.ahead() < b.ahead() },
 		keep:    (*Scheduler).keepFor,
+		idle:    func(o *op, w *worker) bool { return w.free == o.Calls },
+		most:    func(o *op) int { return o.Max },
+		place:   devices.take,
 		opening: (*Scheduler).opening,
 		alone:   (*Scheduler).keepAlive,
 	}

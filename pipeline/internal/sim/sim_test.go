@@ -1,6 +1,7 @@
 package sim_test
 
 import (
+	"os"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -8,8 +9,16 @@ import (
 	"github.com/penstock-data/penstock/pipeline/internal/sim"
 )
 
+// jobs is how many random jobs each test tries: many with -tags soak, or in make soak.
+func jobs() uint64 {
+	if soak || os.Getenv("PENSTOCK_SOAK") != "" {
+		return 100_000
+	}
+	return 2_000
+}
+
 func TestRandomJobsAreDeliveredByTheRules(t *testing.T) {
-	for seed := range uint64(graphs) {
+	for seed := range jobs() {
 		cfg, want := sim.Random(seed)
 		res, err := sim.Run(cfg)
 		require.NoError(t, err, "seed %d: %+v", seed, cfg)
@@ -18,7 +27,7 @@ func TestRandomJobsAreDeliveredByTheRules(t *testing.T) {
 }
 
 func TestFaultsLoseNothing(t *testing.T) {
-	for seed := range uint64(graphs / 4) {
+	for seed := range jobs() / 4 {
 		cfg, want := sim.Random(seed)
 		cfg = sim.WithFaults(cfg, seed)
 		res, err := sim.Run(cfg)
@@ -28,7 +37,7 @@ func TestFaultsLoseNothing(t *testing.T) {
 }
 
 func TestStoppedJobsEnd(t *testing.T) {
-	for seed := range uint64(graphs / 4) {
+	for seed := range jobs() / 4 {
 		cfg, want := sim.Random(seed)
 		cfg = sim.WithStop(sim.WithFaults(cfg, seed), seed)
 		res, err := sim.Run(cfg)
@@ -39,7 +48,7 @@ func TestStoppedJobsEnd(t *testing.T) {
 
 func TestPoolsKeepToTheirSizesAndDevices(t *testing.T) {
 	closed := 0
-	for seed := range uint64(graphs / 4) {
+	for seed := range jobs() / 4 {
 		cfg, want := sim.Random(seed)
 		cfg = sim.WithPools(sim.WithFaults(cfg, seed), seed)
 		res, err := sim.Run(cfg)

@@ -2,4 +2,4 @@
 
 package sim_test
 
-const graphs = 100_000
+const soak = true

@@ -2,4 +2,4 @@
 
 package sim_test
 
-const graphs = 2_000
+const soak = false
