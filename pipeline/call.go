@@ -46,6 +46,9 @@ func (c *call) handOver(ctx context.Context, blocks []*block) error {
 
 // reserve waits until there is room for bytes more.
 func (c *call) reserve(ctx context.Context, bytes int64) error {
+	if err := c.r.ledger.fits(bytes); err != nil {
+		return err
+	}
 	return c.wait(ctx, event{kind: evReserve, op: c.op, task: c.t, bytes: bytes})
 }
 

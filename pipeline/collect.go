@@ -33,7 +33,10 @@ func cutterOf(need stage.Need) cutter {
 	case need.Rows == stage.Collect:
 		return &parentCutter{}
 	case p.MaxRows > 0 || p.MaxBytes > 0 || p.MaxCost > 0:
-		p.LookAheadRows = 0    // rows stay in the order of arrival
+		p.LookAheadRows = 0 // rows stay in the order of arrival
+		if p.MaxBytes == 0 {
+			p.MaxBytes = batchBytes
+		}
 		b, _ := batcher.New(p) // checked when the plan was bound
 		return policyCutter{b}
 	}

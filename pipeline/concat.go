@@ -28,6 +28,9 @@ func concatRecords(recs []arrow.Record, mem memory.Allocator) (arrow.Record, err
 		for k, r := range recs {
 			parts[k] = r.Column(i).Data()
 		}
+		if err := joinable(parts); err != nil {
+			return nil, fmt.Errorf("column %q: %w", schema.Field(i).Name, err)
+		}
 		data, err := concatData(parts, mem)
 		if err != nil {
 			return nil, fmt.Errorf("column %q: %w", schema.Field(i).Name, err)

@@ -111,6 +111,10 @@ func (c *call) readSplit(ctx context.Context) (err error) {
 			if c.op.source > 0 {
 				b.Parts[0].Origin = b.Parts[0].Origin.WithInput(c.op.source)
 			}
+			if err := c.tooLarge(b); err != nil {
+				b.Release()
+				return err
+			}
 			if err := c.handOver(ctx, []*block{c.newBlock(b)}); err != nil {
 				return err
 			}
