@@ -15,7 +15,7 @@ import (
 // nobody charges. What floats while the collector works depends on how much is allocated in
 // that time, not on the limit: so a large one gives it a smaller share. (Measured by
 // benchmarks/memory: a copy of Parquet floats 60 to 80 MiB on two busy cores.)
-func headroom(limit int64) int64 { return limit/16 + min(limit*5/16, 256<<20) }
+func headroom(limit int64) int64 { return limit/8 + min(limit*5/16, 256<<20) }
 
 // 1/fewestBlocks is the share of the limit that blocks may take even where everything else
 // leaves them less: then the job goes on, over its limit, and says so in its statistics.
@@ -33,7 +33,7 @@ type ledger struct {
 	total    atomic.Int64
 	peak     atomic.Int64
 	unknown  atomic.Int64 // bytes that the collector found in use, each of the last times, and nobody had charged
-	found    [16]int64    // by the last collections; of the cleanups' goroutine
+	found    [32]int64    // by the last collections; of the cleanups' goroutine
 	times    int          // that the collector ran; of the cleanups' goroutine
 	ended    atomic.Bool
 }

@@ -50,7 +50,7 @@ func processBaseline() (all, heap, runtime int64) {
 		heap = min(m.live, m.objects)
 	}
 	dead := m.idle + m.objects - heap
-	return max(rss-dead, 0), heap, m.mapped - dead
+	return max(rss-dead, heap), heap, m.mapped - dead
 }
 
 // GoMemoryLimit is what a limit of the whole process leaves the Go runtime, for
@@ -64,7 +64,7 @@ func GoMemoryLimit(limit int64) int64 {
 // goLimit leaves a part of the limit free besides: the collector is told what to aim at, and
 // overshoots while it works.
 func goLimit(limit, outside int64) int64 {
-	return max(limit-limit/32-max(outside, 0), limit/4)
+	return max(limit-limit/16-max(outside, 0), limit/4)
 }
 
 // residentSet is the process's resident memory now and at its peak, in bytes, as the kernel
