@@ -81,9 +81,9 @@ func (s *Scheduler) needs() []float64 {
 	return needs
 }
 
-// measured says that there is anything to go by.
+// measured says that there is anything to go by: without a second of work there is no rate.
 func (s *Scheduler) measured() bool {
-	return slices.ContainsFunc(s.ops, func(o op) bool { return o.meter.tasks > 0 || o.meter.out > 0 })
+	return slices.ContainsFunc(s.ops, func(o op) bool { return o.meter.seconds > 0 })
 }
 
 // drainOver is the seconds over which what has piled up before a pool is to be worked off,

@@ -1,6 +1,10 @@
 package sched
 
-import "fmt"
+import (
+	"cmp"
+	"fmt"
+	"slices"
+)
 
 // Op describes an operator to the scheduler.
 type Op struct {
@@ -28,13 +32,18 @@ type Config struct {
 
 // Check finds what can never run: pools whose fewest workers do not fit on the devices.
 func (c Config) Check() error {
+	ops := slices.Clone(c.Ops)
+	slices.SortStableFunc(ops, func(a, b Op) int { return cmp.Compare(b.GPU, a.GPU) }) // as they are opened
 	devices := newDevices(c.GPUs)
-	for _, o := range c.Ops {
-		if o.Max > 0 && (o.GPU < 0 || o.GPU > 1) {
+	for _, o := range ops {
+		if o.Max == 0 {
+			continue
+		}
+		if o.GPU < 0 || o.GPU > 1 {
 			return fmt.Errorf("sched: a worker of %s asks for %v of a device: a share is between 0 and 1", o.Name, o.GPU)
 		}
 		for n := range max(o.Workers, 1) {
-			if _, ok := devices.take(o.GPU); o.Max > 0 && !ok {
+			if _, ok := devices.take(o.GPU); !ok {
 				return fmt.Errorf("sched: %d workers of %s with %v of a device each do not fit on %d devices beside the others: %d do",
 					max(o.Workers, 1), o.Name, o.GPU, c.GPUs, n)
 			}
