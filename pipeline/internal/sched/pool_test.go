@@ -38,7 +38,7 @@ func TestPoolsStayWhereNothingIsMeasured(t *testing.T) {
 		{Name: "read", Workers: 1, Generator: true, Output: true},
 		{Name: "work", In: []int{0}, Workers: 2, Max: 8, Output: true},
 	}})
-	require.Len(t, s.Apply(), 2, "the fewest are opened at once")
+	require.Len(t, s.Settle(), 2, "the fewest are opened at once")
 	up := func(w int) sched.Event { return sched.Event{Kind: sched.WorkerUp, Op: 1, Worker: w} }
 	s.Apply(up(0), up(1), sched.Event{Kind: sched.Ready, Op: 1, Bytes: 10})
 	require.Len(t, s.Settle(), 1)

@@ -82,9 +82,11 @@ func newScheduler(cfg Config, policy rules) *Scheduler {
 	for i, o := range cfg.Ops {
 		o.Calls, o.CPU = max(o.Calls, 1), min(o.CPU, cfg.CPUs)
 		s.ops[i] = op{
-			Op: o, index: i, opening: o.Workers, pool: pool{want: o.Workers, device: map[int]int{}}, tasks: map[int64]*task{}, behind: map[int64]int64{}, done: map[int64]bool{},
+			Op: o, index: i, opening: o.Workers,
 			workers: workers{up: map[int]*worker{}},
-			est:     estimate{mean: float64(o.Estimate), peak: float64(o.Estimate)},
+			pool:    pool{device: map[int]int{}},
+			tasks:   map[int64]*task{}, behind: map[int64]int64{}, done: map[int64]bool{},
+			est: estimate{mean: float64(o.Estimate), peak: float64(o.Estimate)},
 		}
 		if o.Max > 0 { // it opens them itself
 			s.ops[i].opening, s.ops[i].pool.want = 0, max(o.Workers, 1)
@@ -120,6 +122,7 @@ func (s *Scheduler) Apply(events ...Event) []Action {
 // says nothing, there is nothing to do but to wait.
 func (s *Scheduler) Settle() []Action {
 	s.acts = s.acts[:0]
+	s.openWanted()
 	if s.acceptBlocks(); len(s.acts) > 0 { // liveness has made room
 		return s.acts
 	}
