@@ -30,6 +30,7 @@ type ledger struct {
 	heap     int64 // of it in use on the Go heap
 	runtime  int64 // of it with the Go runtime, the heap included
 	used     [stage.Purposes]atomic.Int64
+	peaks    [stage.Purposes]atomic.Int64
 	total    atomic.Int64
 	peak     atomic.Int64
 	unknown  atomic.Int64 // bytes that the collector found in use, each of the last times, and nobody had charged
@@ -46,10 +47,14 @@ func newLedger(cfg Config) *ledger {
 }
 
 func (l *ledger) charge(p stage.Purpose, delta int64) {
-	l.used[p].Add(delta)
-	total := l.total.Add(delta)
-	for peak := l.peak.Load(); total > peak && !l.peak.CompareAndSwap(peak, total); {
-		peak = l.peak.Load()
+	raise(&l.peaks[p], l.used[p].Add(delta))
+	raise(&l.peak, l.total.Add(delta))
+}
+
+// raise keeps the largest of all values.
+func raise(peak *atomic.Int64, to int64) {
+	for now := peak.Load(); to > now && !peak.CompareAndSwap(now, to); {
+		now = peak.Load()
 	}
 }
 
@@ -93,10 +98,10 @@ func (l *ledger) forBlocks() int64 {
 	return left
 }
 
-func (l *ledger) byPurpose() map[string]int64 {
+func byPurpose(all *[stage.Purposes]atomic.Int64) map[string]int64 {
 	out := map[string]int64{}
 	for p := range stage.Purposes {
-		if n := l.used[p].Load(); n != 0 {
+		if n := all[p].Load(); n != 0 {
 			out[stage.Purpose(p).String()] = n
 		}
 	}
@@ -107,7 +112,8 @@ func (l *ledger) byPurpose() map[string]int64 {
 func (l *ledger) stats() MemoryStats {
 	g := readGoMemory()
 	s := MemoryStats{
-		Limit: l.limit, Used: l.total.Load(), Peak: l.peak.Load(), ByPurpose: l.byPurpose(), Baseline: l.baseline,
+		Limit: l.limit, Used: l.total.Load(), Peak: l.peak.Load(), Baseline: l.baseline,
+		ByPurpose: byPurpose(&l.used), PeakByPurpose: byPurpose(&l.peaks),
 	}
 	c := l.outsideGo()
 	s.Garbage = max(g.mapped-l.runtime-(s.Used-c)-l.unknown.Load(), 0)

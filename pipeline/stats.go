@@ -49,7 +49,9 @@ type MemoryStats struct {
 	Used      int64 // that is charged to a purpose
 	Peak      int64 // of Used
 	ByPurpose map[string]int64
-	Baseline  int64 // of the process before the run: the program, its libraries and what else it holds
+	// PeakByPurpose is the most that each purpose took, not all at the same moment.
+	PeakByPurpose map[string]int64
+	Baseline      int64 // of the process before the run: the program, its libraries and what else it holds
 	// Garbage is what the Go runtime holds besides: heap that lies idle or is dead, or was in
 	// use only some of the last times that the collector looked, and the runtime's own books.
 	Garbage int64

@@ -315,6 +315,9 @@ func (c *pageCutter) start(p *bigPage) error {
 	}
 	if c.maxRep > 0 || p.encoding != encodingPlain || c.width < 0 {
 		// It cannot be cut, but need not be held as it is stored too.
+		if err := c.env.Room(c.in.ctx, p.unpacked); err != nil {
+			return err
+		}
 		p.repLen, p.defLen = int64(len(rep)), int64(len(def))
 		rest := p.unpacked - p.read
 		h := p.pageHeader

@@ -215,8 +215,18 @@ type jobReport struct {
 	RowsPerSecond     float64          `json:"rows_per_second"`
 	PaddingEfficiency float64          `json:"padding_efficiency,omitempty"`
 	PeakMemoryBytes   int64            `json:"peak_memory_bytes"`
+	Memory            memoryReport     `json:"memory"`
 	LimitedBy         string           `json:"limited_by,omitempty"`
 	Operators         []operatorReport `json:"operators"`
+}
+
+// memoryReport is in bytes: the process before the job, and the most that was charged, in all
+// and to each purpose.
+type memoryReport struct {
+	Limit     int64            `json:"limit_bytes"`
+	Baseline  int64            `json:"baseline_bytes"`
+	Peak      int64            `json:"peak_charged_bytes"`
+	ByPurpose map[string]int64 `json:"peak_by_purpose,omitempty"`
 }
 
 type operatorReport struct {
@@ -235,7 +245,9 @@ func report(j *job.Job, res job.Result) jobReport {
 	s := res.Stats
 	r := jobReport{Output: j.Sink.Path, Ignored: res.Ignored, Rows: s.Rows, InputRows: s.InputRows, Errors: s.Failed, Parts: s.Parts,
 		Seconds: s.Elapsed.Seconds(), RowsPerSecond: float64(s.Rows) / max(s.Elapsed.Seconds(), 1e-6), PaddingEfficiency: efficiency(s),
-		PeakMemoryBytes: peakMemory(s), LimitedBy: s.LimitedBy, Operators: []operatorReport{}}
+		PeakMemoryBytes: peakMemory(s),
+		Memory:          memoryReport{s.Memory.Limit, s.Memory.Baseline, s.Memory.Peak, s.Memory.PeakByPurpose},
+		LimitedBy:       s.LimitedBy, Operators: []operatorReport{}}
 	for _, o := range s.Operators {
 		r.Operators = append(r.Operators, operatorReport{o.Name, o.Kind, o.Workers, o.InRows, o.OutRows, o.Failed, o.PeakBytes,
 			o.Busy.Seconds(), o.Counters})
