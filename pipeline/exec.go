@@ -260,13 +260,22 @@ func (r *run) pushLimit() {
 	r.push(sched.Event{Kind: sched.LimitChange, Bytes: r.limit})
 }
 
-// attachFailures puts failed rows behind the rows that their task has yielded before.
+// attachFailures puts failed rows behind the rows that their task has yielded before, wherever
+// those are by now: so the place of the failed ones does not hang on how far they got.
 func (r *run) attachFailures(t *task, failed []*stage.RowError) {
-	if n := len(t.yielded); n > 0 {
-		t.yielded[n-1].failed = append(t.yielded[n-1].failed, failed...)
-		return
+	switch last := func(b []*block) *block { return b[len(b)-1] }; {
+	case len(t.yielded) > 0:
+		b := last(t.yielded)
+		b.failed = append(b.failed, failed...)
+	case len(t.out) > 0:
+		b := last(t.out)
+		b.failed = append(b.failed, failed...)
+	case r.cfg.Unordered || t.id == t.op.head:
+		r.flushBefore(t)
+		r.forwardFailed(&t.op.out, t.group, failed)
+	default: // nothing of it has gone before
+		t.before = append(t.before, failed...)
 	}
-	t.failed = append(t.failed, failed...)
 }
 
 // countFailures ends the run when it is told to by the first failure or the last one too many.

@@ -93,7 +93,7 @@ type junction struct {
 	sides  []*side
 	out    outlet
 	at     int   // of a union: the side whose turn it is
-	group  int64 // of the blocks that go out
+	group  int64 // of the block that went out last
 	last   int64 // group of the block of the side that went last
 	rows   int64 // that went out, of a zip
 }
@@ -102,7 +102,7 @@ type junction struct {
 type side struct {
 	up     *upstream // what makes its blocks
 	queue  []*block
-	failed []*stage.RowError // before the first of queue
+	failed []*stage.RowError // before the first of queue, which may be yet to come
 	at     int               // rows of queue[0] that were paired, of a zip
 	ended  bool
 	paused bool
@@ -124,7 +124,7 @@ func (j *junction) reject(r *run, port int, group int64, failed []*stage.RowErro
 		s.queue[n-1].failed = append(s.queue[n-1].failed, failed...)
 		return
 	}
-	if j.kind == union && port > j.at {
+	if j.kind == zip || port > j.at {
 		s.failed = append(s.failed, failed...)
 		return
 	}
@@ -155,7 +155,7 @@ func (j *junction) moveUnion(r *run) {
 		s.queue, s.failed = nil, nil
 		r.forwardFailed(&j.out, j.group, failed)
 		for _, b := range queue {
-			if b.group != j.last {
+			if b.group != j.last && !r.cfg.Unordered { // without order, groups would come mixed: there is but one
 				j.last = b.group
 				j.group++
 			}
@@ -175,6 +175,7 @@ func (j *junction) moveUnion(r *run) {
 func (j *junction) moveZip(r *run) {
 	a, b := j.sides[0], j.sides[1]
 	for len(a.queue) > 0 && len(b.queue) > 0 && !j.out.stopped {
+		j.passFailed(r)
 		n := min(a.queue[0].batch.NumRows()-a.at, b.queue[0].batch.NumRows()-b.at)
 		j.rows += int64(n)
 		r.forward(&j.out, j.pair(r, a, b, n))
@@ -185,7 +186,19 @@ func (j *junction) moveZip(r *run) {
 		}
 	}
 	if a.ended && b.ended && len(a.queue) == 0 && len(b.queue) == 0 {
+		j.passFailed(r)
 		r.endOutlet(&j.out)
+	}
+}
+
+// passFailed passes on what failed before the heads of a zip's sides. Both heads are there, or
+// nothing more comes: so the place of these rows in the order does not hang on which side was
+// faster.
+func (j *junction) passFailed(r *run) {
+	for _, s := range j.sides {
+		failed := s.failed
+		s.failed = nil
+		r.forwardFailed(&j.out, j.group, failed)
 	}
 }
 
@@ -204,9 +217,10 @@ func (j *junction) pair(r *run, a, b *side, n int) *block {
 		owner: left.owner, left: n,
 		made: []pick{{left, a.at, a.at + n}, {right, b.at, b.at + n}},
 	}
+	j.group = left.group
 	for _, s := range []*side{a, b} {
 		if s.at += n; s.at == s.queue[0].batch.NumRows() {
-			out.failed = append(out.failed, s.queue[0].failed...)
+			s.failed = append(s.failed, s.queue[0].failed...)
 			s.queue, s.at = s.queue[1:], 0
 		}
 	}

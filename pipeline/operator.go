@@ -253,6 +253,7 @@ func (o *operator) end(*run, int) { o.inputEnded = true }
 
 // reject takes rows that failed further up: they stand before whatever comes next.
 func (o *operator) reject(r *run, _ int, group int64, failed []*stage.RowError) {
+	r.turnTo(o, group)
 	o.failed = append(o.failed, failed...)
 	if o == r.sink { // it has no batches to cut: it takes them as they come
 		r.ready(r.newTask(o, group), sched.Event{})
@@ -265,21 +266,27 @@ func (o *operator) input(r *run, _ int, b *block) {
 		r.doneWith(b, b.left)
 		return
 	}
+	r.turnTo(o, b.group)
 	if o.cut == nil {
 		t := r.newTask(o, b.group)
 		t.picks = []pick{{b, 0, b.left}}
 		r.ready(t, sched.Event{Bytes: b.bytes})
 		return
 	}
-	if b.group != o.group {
-		r.flush(o)
-		o.group = b.group
-	}
 	b.uncut = b.left
 	o.blocks[o.blockID] = b
 	in := batcher.Block{ID: o.blockID, Rows: b.left, Bytes: b.bytes, Costs: o.costs(b.batch.Record())}
 	o.blockID++
 	r.batches(o, o.cut.push(b, in))
+}
+
+// turnTo notes the group of what comes next. What an operator still has to say at its end is of
+// the last one.
+func (r *run) turnTo(o *operator, group int64) {
+	if group != o.group {
+		r.flush(o)
+		o.group = group
+	}
 }
 
 // flush makes what is left in the batcher into batches: they never cross a group.

@@ -65,7 +65,7 @@ func (s sampleStage) keeps(id stage.RowID) bool {
 	if id.Split != nil {
 		_, _ = h.Write([]byte(id.Split.ID)) // a hash never fails
 	}
-	mix := s.seed ^ uint64(id.Input)<<56
+	mix := s.seed // and not the number of the source, which hangs on what else is in the plan
 	for _, o := range id.Ordinals {
 		mix = mix*0x9e3779b97f4a7c15 + uint64(o) + 1
 	}

@@ -79,7 +79,8 @@ type writer struct {
 	rows   stage.PartWriter
 	errors stage.PartWriter
 	group  int64
-	log    *deadLetters
+	failed []*stage.RowError // of the group, to be written
+	log    *deadLetters      // nil: the sink cannot hold any
 }
 
 func (w *writer) consume(ctx context.Context, it item) (err error) {
@@ -108,10 +109,8 @@ func (w *writer) write(ctx context.Context, it item) error {
 		}
 		w.group = it.group
 	}
-	if len(it.failed) > 0 {
-		if err := w.reject(ctx, it.failed); err != nil {
-			return err
-		}
+	if err := w.reject(ctx, it.failed, failuresAtOnce); err != nil {
+		return err
 	}
 	rec := it.batch
 	if len(rec.Parts) == 0 {
@@ -132,21 +131,36 @@ func (w *writer) open(ctx context.Context, id stage.PartID) (stage.PartWriter, e
 	return w.sink.OpenPart(ctx, w.env, id)
 }
 
-// reject writes failed rows as dead letters, where the sink can hold them.
-func (w *writer) reject(ctx context.Context, failed []*stage.RowError) error {
+// reject takes failed rows, and writes them as dead letters, where the sink can hold them: full
+// ones of so many, whatever pieces they come in, so that the file does not hang on those.
+func (w *writer) reject(ctx context.Context, failed []*stage.RowError, full int) error {
 	if w.log == nil {
 		return nil
 	}
-	if w.errors == nil {
+	w.failed = append(w.failed, failed...)
+	for len(w.failed) >= full && len(w.failed) > 0 {
+		n := min(len(w.failed), failuresAtOnce)
+		if err := w.bury(ctx, w.failed[:n]); err != nil {
+			return err
+		}
+		w.failed = w.failed[n:]
+	}
+	return nil
+}
+
+// bury writes dead letters.
+func (w *writer) bury(ctx context.Context, failed []*stage.RowError) error {
+	if w.errors == nil && w.log != nil {
 		part, err := w.open(ctx, stage.PartID{Group: w.group, Errors: true})
 		if errors.Is(err, errors.ErrUnsupported) {
 			w.log = nil
-			return nil
-		}
-		if err != nil {
+		} else if err != nil {
 			return err
 		}
 		w.errors = part
+	}
+	if w.log == nil {
+		return nil
 	}
 	rec := w.log.record(failed)
 	defer rec.Release()
@@ -154,6 +168,9 @@ func (w *writer) reject(ctx context.Context, failed []*stage.RowError) error {
 }
 
 func (w *writer) closeParts(ctx context.Context) error {
+	if err := w.reject(ctx, nil, 1); err != nil {
+		return err
+	}
 	for _, p := range []*stage.PartWriter{&w.rows, &w.errors} {
 		if *p == nil {
 			continue

@@ -1,0 +1,5 @@
+//go:build soak
+
+package pipeline_test
+
+const randomPlans = 4000
