@@ -1,0 +1,5 @@
+//go:build soak
+
+package job_test
+
+const smallFilesCount = 100_000
