@@ -84,6 +84,11 @@ func (s *textStage) Bind(in []*arrow.Schema) (*stage.Bound, error) {
 		return nil, &stage.ColumnError{Column: tokensColumn, Problem: fmt.Sprintf("is %s, not list<int32>", t)}
 	}
 	t := s.task
+	for _, f := range t.head.fields() {
+		if len(in[0].FieldIndices(f.Name)) > 0 {
+			return nil, &stage.ColumnError{Column: f.Name, Problem: "the input has it already, and the result would take its place: give the result another name, or rename or drop that column first"}
+		}
+	}
 	need := stage.Need{
 		Reads: []string{tokensColumn}, Drops: []string{tokensColumn}, Adds: t.head.fields(),
 		Rows: stage.OneToOne, Batch: stage.Policy{MaxRows: t.batch}, Cost: tokenCost, Views: true,

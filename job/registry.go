@@ -42,6 +42,9 @@ func Default() *Registry {
 	r.Stage("with_column", step[WithColumn])
 	r.Stage("limit", step[Limit])
 	r.Stage("source_columns", step[SourceColumns])
+	r.Stage("repartition", step[Repartition])
+	r.Stage("random_sample", step[RandomSample])
+	r.Stage("randomize_block_order", step[RandomizeBlockOrder])
 	return r
 }
 

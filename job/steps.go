@@ -185,6 +185,44 @@ func (s SourceColumns) Add(_ context.Context, _ *Env, d *pipeline.Dataset) (*pip
 	return d.WithSource(orElse(s.File, "file"), orElse(s.Row, "row")), nil
 }
 
+// Repartition cuts the rows into blocks of so many rows, or of so many bytes.
+type Repartition struct {
+	Rows  int  `yaml:"rows" check:"min=1"`
+	Bytes Size `yaml:"bytes" check:"min=1"`
+}
+
+// Add puts the step behind d.
+func (s Repartition) Add(_ context.Context, _ *Env, d *pipeline.Dataset) (*pipeline.Dataset, error) {
+	return d.Repartition(s.Rows, int64(s.Bytes)), nil
+}
+
+// RandomSample keeps each row with a probability.
+type RandomSample struct {
+	Fraction float64 `yaml:"fraction" check:"required,min=0,max=1"`
+	Seed     uint64  `yaml:"seed"` // 0: the job's
+}
+
+// Add puts the step behind d.
+func (s RandomSample) Add(_ context.Context, env *Env, d *pipeline.Dataset) (*pipeline.Dataset, error) {
+	if s.Seed == 0 {
+		s.Seed = env.Settings.Seed
+	}
+	return d.RandomSample(s.Fraction, s.Seed), nil
+}
+
+// RandomizeBlockOrder reads the parts of the source in another order. It is the first stage.
+type RandomizeBlockOrder struct {
+	Seed uint64 `yaml:"seed"` // 0: the job's
+}
+
+// Add puts the step behind d.
+func (s RandomizeBlockOrder) Add(_ context.Context, env *Env, d *pipeline.Dataset) (*pipeline.Dataset, error) {
+	if s.Seed == 0 {
+		s.Seed = env.Settings.Seed
+	}
+	return d.RandomizeBlockOrder(s.Seed), nil
+}
+
 // Pool puts a number of actors and a batch size, where they are not 0, in the place of
 // what the stages with models say.
 func (j *Job) Pool(actors, batch int) {
