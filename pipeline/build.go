@@ -51,7 +51,7 @@ func (r *run) chain(n *planNode) *outlet {
 				o.source++
 			}
 		}
-		o.out.up = &upstream{ops: []*operator{o}}
+		o.out.up = &upstream{ops: []*operator{o}, last: []*operator{o}}
 		return &o.out
 	}
 	in := r.chain(n.in[0])
@@ -66,7 +66,7 @@ func (r *run) chain(n *planNode) *outlet {
 	}
 	o.fuse(n.fused)
 	in.next, o.up = o, in.up
-	o.out.up = &upstream{ops: append(slices.Clone(in.up.ops), o), junctions: in.up.junctions}
+	o.out.up = &upstream{ops: append(slices.Clone(in.up.ops), o), last: []*operator{o}, junctions: in.up.junctions}
 	return &o.out
 }
 
@@ -98,6 +98,7 @@ func (r *run) addJunction(n *planNode) *outlet {
 		in.next, in.port = j, port
 		j.sides = append(j.sides, &side{up: in.up})
 		j.out.up.ops = append(j.out.up.ops, in.up.ops...)
+		j.out.up.last = append(j.out.up.last, in.up.last...)
 		j.out.up.junctions = append(j.out.up.junctions, in.up.junctions...)
 	}
 	j.out.up.junctions = append(j.out.up.junctions, j)
@@ -128,9 +129,18 @@ func (r *run) schedule() sched.Config {
 		default:
 			need := o.step.bound.Need
 			d.Workers, d.CPU, d.Calls = r.poolSize(o), need.CPUTokens(), need.Calls()
+			if o.pooled() {
+				d.Workers, d.Max = need.Workers.Min, need.Workers.Max
+			}
 			d.Generator = need.Rows == stage.Many || slices.ContainsFunc(o.fused, func(f *operator) bool { return f.step.bound.Need.Rows == stage.Many })
 			d.Window = int64(4 * r.poolSize(o) * d.Calls)
 			d.Estimate = r.cfg.BlockBytes / 4
+		}
+		d.Ordered = !r.cfg.Unordered
+		if o.up != nil {
+			for _, from := range o.up.last {
+				d.In = append(d.In, from.index)
+			}
 		}
 		d.CPU = min(d.CPU, float64(r.cfg.CPUs)) // a stage that asks for more than there is gets all
 		cfg.Ops = append(cfg.Ops, d)

@@ -17,6 +17,7 @@ type call struct {
 	env     stage.Env
 	started time.Time
 	waited  time.Duration // for grants
+	granted time.Duration // of the time at work, when the last grant came
 	nested  time.Duration // in stages that are fused behind
 	turns   []turn        // of those stages
 	rows    int           // of the input
@@ -41,8 +42,12 @@ func (c *call) handOver(ctx context.Context, blocks []*block) error {
 		c.out += b.left
 	}
 	c.failed = nil
+	ev.busy = c.atWork() - c.granted
 	return c.wait(ctx, ev)
 }
+
+// atWork is how long the call has been at work itself.
+func (c *call) atWork() time.Duration { return time.Since(c.started) - c.waited - c.nested }
 
 // reserve waits until there is room for bytes more.
 func (c *call) reserve(ctx context.Context, bytes int64) error {
@@ -54,7 +59,10 @@ func (c *call) reserve(ctx context.Context, bytes int64) error {
 
 func (c *call) wait(ctx context.Context, ev event) error {
 	at := time.Now()
-	defer func() { c.waited += time.Since(at) }()
+	defer func() {
+		c.waited += time.Since(at)
+		c.granted = c.atWork()
+	}()
 	c.r.events <- ev
 	select {
 	case <-c.t.grant:
@@ -74,6 +82,6 @@ func (c *call) done(err error) {
 	c.r.trace.task(c.op, c.worker, c.started, total, c.rows, c.out)
 	c.r.events <- event{
 		kind: evDone, op: c.op, task: c.t, err: err, failed: c.failed,
-		busy: total - c.waited - c.nested, wait: c.waited, rows: c.rows, turns: c.turns,
+		busy: total - c.waited - c.nested, last: total - c.waited - c.nested - c.granted, wait: c.waited, rows: c.rows, turns: c.turns,
 	}
 }

@@ -49,6 +49,7 @@ type OnError struct {
 type StageConfig struct {
 	Name      string // in errors, statistics and plans
 	Actors    int    // workers, all opened at once
+	MaxActors int    // more than Actors: a pool that grows up to this by measured rates, and shrinks when it is idle
 	BatchSize int    // rows per batch
 }
 

@@ -89,6 +89,7 @@ type event struct {
 	splits []stage.Split
 	err    error
 	busy   time.Duration
+	last   time.Duration // of busy, since the last grant
 	wait   time.Duration
 	rows   int
 	turns  []turn
@@ -149,6 +150,7 @@ func (r *run) loop(ctx context.Context) {
 			r.fail(context.Cause(ctx))
 		case <-tick.C:
 			r.pushLimit()
+			r.push(sched.Event{Kind: sched.Tick, Seconds: r.cfg.ProgressEvery.Seconds()})
 			r.stats.tick(r)
 		}
 		r.settle()
@@ -194,6 +196,16 @@ func (r *run) settle() {
 
 func (r *run) act(a sched.Action) {
 	o := r.ops[a.Op]
+	switch a.Kind {
+	case sched.OpenWorker:
+		r.openPooled(o, a.Worker)
+		return
+	case sched.CloseWorker:
+		if o.phase < finishing && !o.stopped {
+			r.finishWorker(o, a.Worker)
+		}
+		return
+	}
 	t := o.tasks[a.Task]
 	if t == nil { // dropped by a stop that came between the decision and now
 		if a.Kind == sched.Start {
@@ -235,6 +247,10 @@ func (r *run) handle(ev event) {
 		r.pushLimit() // its model is in memory now
 	case evGone:
 		ev.op.alive--
+		if ev.op.pooled() {
+			ev.op.stat.Workers = max(ev.op.stat.Workers-1, 0)
+			r.push(sched.Event{Kind: sched.WorkerDown, Op: ev.op.index, Worker: ev.worker})
+		}
 		if ev.err != nil {
 			r.fail(ev.err)
 		}
@@ -244,7 +260,7 @@ func (r *run) handle(ev event) {
 		if len(ev.failed) > 0 {
 			r.attachFailures(ev.task, ev.failed)
 		}
-		r.push(sched.Event{Kind: sched.Yield, Op: ev.op.index, Task: ev.task.id, Bytes: ev.bytes})
+		r.push(sched.Event{Kind: sched.Yield, Op: ev.op.index, Task: ev.task.id, Bytes: ev.bytes, Seconds: ev.busy.Seconds()})
 	case evReserve:
 		r.push(sched.Event{Kind: sched.Reserve, Op: ev.op.index, Task: ev.task.id, Bytes: ev.bytes})
 	case evDone:
@@ -373,7 +389,10 @@ func (r *run) taskDone(ev event) {
 	r.donePicks(t)
 	t.done = true
 	delete(o.tasks, t.id)
-	r.push(sched.Event{Kind: sched.Done, Op: o.index, Task: t.id})
+	r.push(sched.Event{Kind: sched.Done, Op: o.index, Task: t.id, Seconds: ev.last.Seconds()})
+	if t.finish && o.phase < finishing { // a worker of a pool that is not needed any more
+		o.workers[t.worker].close()
+	}
 	r.advance(o)
 }
 

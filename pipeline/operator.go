@@ -1,6 +1,8 @@
 package pipeline
 
 import (
+	"context"
+
 	"github.com/apache/arrow/go/v17/arrow"
 
 	"github.com/penstock-data/penstock/batcher"
@@ -46,7 +48,8 @@ type operator struct {
 	failed     []*stage.RowError // that stand before the next task
 	inputEnded bool
 	phase      phase
-	stopWork   func() // cancels the workers' context
+	ctx        context.Context // of a stage's workers
+	stopWork   func()          // cancels it
 }
 
 // phase is how far an operator is. Phases only ever go up.
@@ -61,7 +64,17 @@ const (
 
 // worker is one of an operator's workers, seen from the loop.
 type worker struct {
-	tasks chan *task
+	tasks   chan *task
+	closing bool // it is asked for what it still holds, and then goes
+	closed  bool // tasks is closed
+}
+
+// close ends a worker once it has done what it was given.
+func (w *worker) close() {
+	if !w.closed {
+		w.closed = true
+		close(w.tasks)
+	}
 }
 
 // task is one turn of a worker: a split to read, a batch to process, a block to consume, or
@@ -74,6 +87,7 @@ type task struct {
 	split   *stage.Split
 	picks   []pick
 	finish  bool
+	worker  int // that is called, of a finish
 	started bool
 	done    bool
 	yielded []*block          // handed over, not yet accepted
@@ -111,6 +125,7 @@ type target interface {
 // upstream is a part of the plan from its sources on.
 type upstream struct {
 	ops       []*operator
+	last      []*operator // whose blocks come out
 	junctions []*junction
 }
 
@@ -344,9 +359,12 @@ func (r *run) endOperator(o *operator) {
 	}
 	if o.phase == finishing && len(o.order) == 0 {
 		o.phase = ended
+		if o.pooled() { // it needs no workers any more, not even its fewest
+			r.push(sched.Event{Kind: sched.Stop, Op: o.index})
+		}
 		if o != r.sink { // the loop itself ends the sink's
 			for _, w := range o.workers {
-				close(w.tasks)
+				w.close()
 			}
 		}
 	}
@@ -355,10 +373,20 @@ func (r *run) endOperator(o *operator) {
 // finishWorkers has every worker of a stage called for what it still holds.
 func (r *run) finishWorkers(o *operator) {
 	for w := range o.workers {
-		t := r.newTask(o, o.group)
-		t.finish = true
-		r.ready(t, sched.Event{Worker: w, Pin: true})
+		r.finishWorker(o, w)
 	}
+}
+
+// finishWorker has one worker called for what it still holds, if it was not yet.
+func (r *run) finishWorker(o *operator, w int) {
+	if o.workers[w].closing {
+		return
+	}
+	o.workers[w].closing = true
+	t := r.newTask(o, o.group)
+	t.finish = true
+	t.worker = w
+	r.ready(t, sched.Event{Worker: w, Pin: true})
 }
 
 // stop drops what an operator has queued. Its running tasks are cancelled and end soon; what

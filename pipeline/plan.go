@@ -142,11 +142,14 @@ func (b *binder) stage(in *planNode, n node, st stage.Stage, cfg StageConfig) *p
 		return nil
 	}
 	need := &bound.Need
-	if cfg.Actors < 0 || cfg.BatchSize < AutoBatch {
+	if cfg.Actors < 0 || cfg.MaxActors < 0 || cfg.BatchSize < AutoBatch {
 		b.fault(n, fmt.Errorf("actors %d and batch size %d must not be negative", cfg.Actors, cfg.BatchSize))
 	}
 	if cfg.Actors > 0 {
 		need.Workers = stage.Pool{Min: cfg.Actors, Max: cfg.Actors}
+	}
+	if cfg.MaxActors > cfg.Actors {
+		need.Workers = stage.Pool{Min: max(cfg.Actors, 1), Max: cfg.MaxActors}
 	}
 	if cfg.BatchSize != 0 {
 		need.Batch.MaxRows = max(cfg.BatchSize, 0)

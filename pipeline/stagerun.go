@@ -18,14 +18,43 @@ const (
 
 // startStage opens all of a stage's workers at once, each on a goroutine of its own.
 func (r *run) startStage(o *operator) {
-	ctx := r.operatorContext(o)
+	o.ctx = r.operatorContext(o)
+	if o.pooled() { // the scheduler says when
+		return
+	}
 	o.addWorkers(r.poolSize(o), o.step.bound.Need.Calls())
 	for w := range o.workers {
-		r.wg.Go(func() {
-			err := r.work(ctx, o, w)
-			r.events <- event{kind: evGone, op: o, worker: w, err: err}
-		})
+		r.startWorker(o, w)
 	}
+}
+
+func (r *run) startWorker(o *operator, w int) {
+	tasks := o.workers[w].tasks // the list of workers belongs to the loop
+	r.wg.Go(func() {
+		err := r.work(o, w, tasks)
+		r.events <- event{kind: evGone, op: o, worker: w, err: err}
+	})
+}
+
+// pooled says whether the scheduler opens and closes the operator's workers as it needs them.
+func (o *operator) pooled() bool {
+	if o.step == nil {
+		return false
+	}
+	pool := o.step.bound.Need.Workers
+	return pool.Min > 0 && pool.Max > pool.Min
+}
+
+// openPooled opens another worker of a pool.
+func (r *run) openPooled(o *operator, w int) {
+	o.addWorkers(1, o.step.bound.Need.Calls())
+	if o.phase >= finishing || o.stopped { // too late: nothing is left for it
+		o.alive--
+		o.workers[w].closing = true
+		o.workers[w].close()
+		return
+	}
+	r.startWorker(o, w)
 }
 
 // slot is the place of one worker. A worker that is lost is replaced in its place, once no
@@ -39,7 +68,8 @@ type slot struct {
 }
 
 // work opens a worker, runs its tasks and closes it.
-func (r *run) work(ctx context.Context, o *operator, w int) (err error) {
+func (r *run) work(o *operator, w int, tasks <-chan *task) (err error) {
+	ctx := o.ctx
 	s, err := r.openSlots(ctx, o)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -56,7 +86,7 @@ func (r *run) work(ctx context.Context, o *operator, w int) (err error) {
 	var calls sync.WaitGroup
 	for range o.step.bound.Need.Calls() {
 		calls.Go(func() {
-			for t := range o.workers[w].tasks {
+			for t := range tasks {
 				r.runTask(ctx, o, w, s, t)
 			}
 		})
