@@ -40,9 +40,15 @@ type ledger struct {
 }
 
 func newLedger(cfg Config) *ledger {
+	l := newUnwatched(cfg)
+	l.watch()
+	return l
+}
+
+// newUnwatched makes a ledger whose collected somebody else calls.
+func newUnwatched(cfg Config) *ledger {
 	l := &ledger{limit: cfg.MemoryLimit, blocks: cfg.BlockLimit}
 	l.baseline, l.heap, l.runtime = processBaseline()
-	l.watch()
 	return l
 }
 
