@@ -39,10 +39,13 @@ type CSVConfig struct {
 // CSV is a source of CSV files, quoted as by RFC 4180. Files are one split each; they
 // may be compressed by gzip or zstd. Blank lines are passed over.
 func CSV(cfg CSVConfig) stage.Source {
-	return &fileSource{files: cfg.Files, format: csvFormat{cfg}}
+	return &fileSource{files: cfg.Files, format: csvFormat{cfg: cfg}}
 }
 
-type csvFormat struct{ cfg CSVConfig }
+type csvFormat struct {
+	cfg CSVConfig
+	wholeFiles
+}
 
 func (f csvFormat) name() Format { return CSVFormat }
 
@@ -93,19 +96,9 @@ func (f csvFormat) schema(ctx context.Context, in *input) (*arrow.Schema, error)
 	return f.infer(ctx, rows, header)
 }
 
-func (f csvFormat) splits(_ context.Context, _ *fileScan, whole stage.Split, yield func(stage.Split) bool) error {
-	yield(whole)
-	return nil
-}
-
 func (f csvFormat) open(ctx context.Context, env stage.Env, scan *fileScan, p openPart) (stage.Reader, error) {
-	in, err := openInput(ctx, env, scan.fs, p.split.Path)
+	src, err := openContent(ctx, env, scan.fs, p.split.Path)
 	if err != nil {
-		return nil, err
-	}
-	src, err := in.content()
-	if err != nil {
-		in.Close()
 		return nil, err
 	}
 	d := &csvDecoder{csvRows: f.rows(src), cfg: f.cfg, scan: scan, from: p.from}

@@ -102,6 +102,44 @@ const (
 	zstdHeldBase  = 512 << 10 // tables, beside the window
 )
 
+// openContent opens a file for what it holds behind its compression.
+func openContent(ctx context.Context, env stage.Env, fsys FileSystem, name string) (*stream, error) {
+	in, err := openInput(ctx, env, fsys, name)
+	if err != nil {
+		return nil, err
+	}
+	src, err := in.content()
+	if err != nil {
+		in.Close()
+		return nil, err
+	}
+	return src, nil
+}
+
+// nextOrFailed calls next until it fails, and gives that error ever after.
+func nextOrFailed(ctx context.Context, failed *error, next func() (stage.Batch, error)) (stage.Batch, error) {
+	if err := ctx.Err(); err != nil {
+		return stage.Batch{}, err
+	}
+	if *failed == nil {
+		batch, err := next()
+		if err == nil {
+			return batch, nil
+		}
+		*failed = err
+	}
+	return stage.Batch{}, *failed
+}
+
+// wholeFiles is for formats that are read from the start of a file to its end: a file is one
+// split.
+type wholeFiles struct{}
+
+func (wholeFiles) splits(_ context.Context, _ *fileScan, whole stage.Split, yield func(stage.Split) bool) error {
+	yield(whole)
+	return nil
+}
+
 // content undoes the compression that the name ends in or, failing that, that the first
 // bytes show: no text begins like a compressed file.
 func (in *input) content() (*stream, error) {

@@ -238,17 +238,7 @@ func (r *ipcReader) start(p openPart) error {
 }
 
 func (r *ipcReader) Next(ctx context.Context, maxBytes int64) (stage.Batch, error) {
-	if err := ctx.Err(); err != nil {
-		return stage.Batch{}, err
-	}
-	if r.failed == nil {
-		batch, err := r.next(ctx, maxBytes)
-		if err == nil {
-			return batch, nil
-		}
-		r.failed = err
-	}
-	return stage.Batch{}, r.failed
+	return nextOrFailed(ctx, &r.failed, func() (stage.Batch, error) { return r.next(ctx, maxBytes) })
 }
 
 func (r *ipcReader) next(ctx context.Context, maxBytes int64) (stage.Batch, error) {

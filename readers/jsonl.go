@@ -30,10 +30,13 @@ type JSONLConfig struct {
 // each; they may be compressed by gzip or zstd. A field that a row lacks is null. Blank
 // lines are passed over.
 func JSONL(cfg JSONLConfig) stage.Source {
-	return &fileSource{files: cfg.Files, format: jsonlFormat{cfg}}
+	return &fileSource{files: cfg.Files, format: jsonlFormat{cfg: cfg}}
 }
 
-type jsonlFormat struct{ cfg JSONLConfig }
+type jsonlFormat struct {
+	cfg JSONLConfig
+	wholeFiles
+}
 
 func (f jsonlFormat) name() Format    { return JSONLFormat }
 func (f jsonlFormat) validate() error { return nil }
@@ -62,19 +65,9 @@ func (f jsonlFormat) schema(ctx context.Context, in *input) (*arrow.Schema, erro
 	return schema, err
 }
 
-func (f jsonlFormat) splits(_ context.Context, _ *fileScan, whole stage.Split, yield func(stage.Split) bool) error {
-	yield(whole)
-	return nil
-}
-
 func (f jsonlFormat) open(ctx context.Context, env stage.Env, scan *fileScan, p openPart) (stage.Reader, error) {
-	in, err := openInput(ctx, env, scan.fs, p.split.Path)
+	src, err := openContent(ctx, env, scan.fs, p.split.Path)
 	if err != nil {
-		return nil, err
-	}
-	src, err := in.content()
-	if err != nil {
-		in.Close()
 		return nil, err
 	}
 	d := &jsonlDecoder{lines: newLines(src, f.cfg.MaxLineBytes), from: p.from, names: map[string]int{}, first: scan.first,

@@ -126,11 +126,11 @@ func (cfg Config) source(format Format, strict string) (stage.Source, error) {
 	s := &fileSource{files: cfg.Files, strict: strict}
 	switch format {
 	case TextFormat:
-		s.format = textFormat{cfg.Text}
+		s.format = textFormat{cfg: cfg.Text}
 	case CSVFormat:
-		s.format = csvFormat{cfg.CSV}
+		s.format = csvFormat{cfg: cfg.CSV}
 	case JSONLFormat:
-		s.format = jsonlFormat{cfg.JSONL}
+		s.format = jsonlFormat{cfg: cfg.JSONL}
 	case ParquetFormat:
 		s.format = parquetFormat{}
 	case IPCFormat:

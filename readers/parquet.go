@@ -375,17 +375,7 @@ func (r *parquetReader) fault(column string, err error) error {
 }
 
 func (r *parquetReader) Next(ctx context.Context, maxBytes int64) (stage.Batch, error) {
-	if err := ctx.Err(); err != nil {
-		return stage.Batch{}, err
-	}
-	if r.failed == nil {
-		batch, err := r.next(ctx, maxBytes)
-		if err == nil {
-			return batch, nil
-		}
-		r.failed = err
-	}
-	return stage.Batch{}, r.failed
+	return nextOrFailed(ctx, &r.failed, func() (stage.Batch, error) { return r.next(ctx, maxBytes) })
 }
 
 func (r *parquetReader) next(ctx context.Context, maxBytes int64) (stage.Batch, error) {

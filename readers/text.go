@@ -26,10 +26,13 @@ type TextConfig struct {
 // of strings. Files are one split each. Text must be UTF-8; files may be compressed by
 // gzip or zstd.
 func Text(cfg TextConfig) stage.Source {
-	return &fileSource{files: cfg.Files, format: textFormat{cfg}}
+	return &fileSource{files: cfg.Files, format: textFormat{cfg: cfg}}
 }
 
-type textFormat struct{ cfg TextConfig }
+type textFormat struct {
+	cfg TextConfig
+	wholeFiles
+}
 
 func (f textFormat) name() Format    { return TextFormat }
 func (f textFormat) options() any    { return f.cfg }
@@ -43,19 +46,9 @@ func (f textFormat) schema(context.Context, *input) (*arrow.Schema, error) {
 	return arrow.NewSchema([]arrow.Field{{Name: column, Type: arrow.BinaryTypes.String, Nullable: true}}, nil), nil
 }
 
-func (f textFormat) splits(_ context.Context, _ *fileScan, whole stage.Split, yield func(stage.Split) bool) error {
-	yield(whole)
-	return nil
-}
-
 func (f textFormat) open(ctx context.Context, env stage.Env, scan *fileScan, p openPart) (stage.Reader, error) {
-	in, err := openInput(ctx, env, scan.fs, p.split.Path)
+	src, err := openContent(ctx, env, scan.fs, p.split.Path)
 	if err != nil {
-		return nil, err
-	}
-	src, err := in.content()
-	if err != nil {
-		in.Close()
 		return nil, err
 	}
 	d := &textDecoder{lines: newLines(src, f.cfg.MaxLineBytes), from: p.from, keepEmpty: f.cfg.KeepEmpty,
