@@ -1,7 +1,6 @@
 package sim_test
 
 import (
-	"os"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -11,7 +10,7 @@ import (
 
 // jobs is how many random jobs each test tries: many with -tags soak, or in make soak.
 func jobs() uint64 {
-	if soak || os.Getenv("PENSTOCK_SOAK") != "" {
+	if soak {
 		return 100_000
 	}
 	return 2_000
