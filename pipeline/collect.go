@@ -3,6 +3,7 @@ package pipeline
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/apache/arrow/go/v17/arrow"
@@ -92,11 +93,7 @@ func (c *parentCutter) flush() []batcher.Batch {
 type collectStage struct{ columns []string }
 
 func (s collectStage) ID() stage.StageID {
-	raw := ""
-	for _, c := range s.columns {
-		raw += c + "\n"
-	}
-	return stage.StageID{Name: "collect", Settings: jsonString(raw)}
+	return stage.StageID{Name: "collect", Settings: jsonString(fmt.Sprintf("%q", s.columns))}
 }
 
 func (s collectStage) Bind(in []*arrow.Schema) (*stage.Bound, error) {

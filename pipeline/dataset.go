@@ -1,6 +1,8 @@
 package pipeline
 
 import (
+	"fmt"
+
 	"github.com/apache/arrow/go/v17/arrow"
 
 	"github.com/penstock-data/penstock/expr"
@@ -35,8 +37,9 @@ type (
 		sides []*Dataset
 	}
 	projectNode struct {
-		name string
-		bind func(in *arrow.Schema) ([]column, error)
+		name     string
+		settings string // which columns; a map prints in the order of its keys
+		bind     func(in *arrow.Schema) ([]column, error)
 	}
 )
 
@@ -63,17 +66,17 @@ func (d *Dataset) Limit(n int64) *Dataset { return d.then(limitNode{n}) }
 
 // Select keeps the columns that are named, in that order.
 func (d *Dataset) Select(columns ...string) *Dataset {
-	return d.then(projectNode{"select", func(in *arrow.Schema) ([]column, error) { return selectColumns(in, columns) }})
+	return d.then(projectNode{"select", fmt.Sprintf("%q", columns), func(in *arrow.Schema) ([]column, error) { return selectColumns(in, columns) }})
 }
 
 // Drop removes the columns that are named.
 func (d *Dataset) Drop(columns ...string) *Dataset {
-	return d.then(projectNode{"drop", func(in *arrow.Schema) ([]column, error) { return dropColumns(in, columns) }})
+	return d.then(projectNode{"drop", fmt.Sprintf("%q", columns), func(in *arrow.Schema) ([]column, error) { return dropColumns(in, columns) }})
 }
 
 // Rename gives columns new names: from old to new.
 func (d *Dataset) Rename(names map[string]string) *Dataset {
-	return d.then(projectNode{"rename", func(in *arrow.Schema) ([]column, error) { return renameColumns(in, names) }})
+	return d.then(projectNode{"rename", fmt.Sprintf("%q", names), func(in *arrow.Schema) ([]column, error) { return renameColumns(in, names) }})
 }
 
 // Filter keeps the rows for which e is true.

@@ -244,7 +244,6 @@ func (r *run) handle(ev event) {
 	case evUp:
 		ev.op.stat.Workers++
 		r.push(sched.Event{Kind: sched.WorkerUp, Op: ev.op.index, Worker: ev.worker})
-		r.pushLimit() // its model is in memory now
 	case evGone:
 		ev.op.alive--
 		if ev.op.pooled() {

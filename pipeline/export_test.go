@@ -4,7 +4,11 @@ import (
 	"time"
 
 	"github.com/penstock-data/penstock/batcher"
+	"github.com/penstock-data/penstock/stage"
 )
+
+// StageIDs is what names a plan in the fingerprint of its job.
+func StageIDs(d *Dataset) []stage.StageID { return d.stageIDs() }
 
 // AutoCutter is the search for a batch size, without an executor.
 type AutoCutter struct {

@@ -237,3 +237,17 @@ func TestASlowWorkerIsReplaced(t *testing.T) {
 	require.True(t, errors.As(err, &row))
 	require.Equal(t, stage.TimedOut, row.Kind)
 }
+
+// Plans that give the same columns from others are not the same job.
+func TestTheColumnsOfAPlanAreInItsName(t *testing.T) {
+	src := pipeline.Read(numbers(1))
+	for _, pair := range [][2]*pipeline.Dataset{
+		{src.Select("x"), src.Select("name")},
+		{src.Drop("x"), src.Drop("name")},
+		{src.Rename(map[string]string{"x": "a"}), src.Rename(map[string]string{"name": "a"})},
+		{src.Collect("x"), src.Collect("name")},
+	} {
+		require.NotEqual(t, pipeline.StageIDs(pair[0]), pipeline.StageIDs(pair[1]))
+		require.Equal(t, pipeline.StageIDs(pair[0]), pipeline.StageIDs(pair[0]))
+	}
+}

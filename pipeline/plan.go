@@ -224,6 +224,8 @@ func (d *Dataset) stageIDs() []stage.StageID {
 		return ids
 	case limitNode:
 		return append(ids, stage.StageID{Name: n.label(), Settings: jsonString(fmt.Sprint(n.n))})
+	case projectNode:
+		return append(ids, stage.StageID{Name: n.name, Settings: jsonString(n.settings)})
 	case joinNode:
 		for _, side := range n.sides {
 			ids = append(ids, side.stageIDs()...)
