@@ -5,8 +5,8 @@
 // special-token mask and truncation equal those of `tokenizers` 0.23.3; the
 // tests compare with it over all of Unicode. What a file asks for that this
 // package does not know is refused by name when the file is opened
-// ([UnsupportedError]), never guessed. Known today: models WordPiece and
-// WordLevel; normalizers BertNormalizer, Lowercase, StripAccents, NFC, NFD,
+// ([UnsupportedError]), never guessed. Known today: models BPE without dropout,
+// Unigram, WordLevel and WordPiece; normalizers BertNormalizer, Lowercase, StripAccents, NFC, NFD,
 // NFKC, NFKD, Strip, Replace (of a string), Prepend, Sequence; pre-tokenizers
 // BertPreTokenizer, Whitespace, WhitespaceSplit, Punctuation, Digits, Sequence;
 // post-processors BertProcessing, RobertaProcessing, TemplateProcessing,

@@ -19,6 +19,28 @@ type vocab struct {
 	byID []vocabEntry // sorted by id
 }
 
+// idModel is a model that makes ids of a piece faster than tokens.
+type idModel interface {
+	// appendIDs appends the ids of a piece that isn't empty: those of tokenize.
+	appendIDs(dst []int32, piece []byte) []int32
+}
+
+// newVocabList takes tokens in the order of their ids, which count from 0. Of
+// equal texts the last has the text's id; the others keep theirs.
+func newVocabList(tokens []vocabEntry) *vocab {
+	entries := append([]vocabEntry(nil), tokens...)
+	sort.SliceStable(entries, func(i, k int) bool { return entries[i].text < entries[k].text })
+	n := 0
+	for i, e := range entries {
+		if i+1 < len(entries) && entries[i+1].text == e.text {
+			continue
+		}
+		entries[n] = e
+		n++
+	}
+	return &vocab{trie: newTrie(entries[:n]), byID: tokens}
+}
+
 // newVocab takes a vocabulary of different texts. Of two with one id, idToToken
 // gives either.
 func newVocab(entries []vocabEntry) *vocab {
@@ -134,14 +156,16 @@ type wordLevel struct {
 func (m *wordLevel) words() *vocab { return m.vocab }
 
 func (m *wordLevel) tokenize(dst []token, text []byte, lo, hi int32) []token {
-	node := int32(root)
-	for _, b := range text[lo:hi] {
-		if node = m.vocab.trie.step(node, b); node == root {
-			return append(dst, token{id: m.unk, lo: lo, hi: hi, kind: tokenUnk})
-		}
-	}
-	if id := m.vocab.trie.cells[node].value; id != noToken {
+	if id := m.vocab.trie.whole(text[lo:hi]); id != noToken {
 		return append(dst, token{id: id, lo: lo, hi: hi})
 	}
 	return append(dst, token{id: m.unk, lo: lo, hi: hi, kind: tokenUnk})
+}
+
+// appendIDs is tokenize for ids only, of a piece that isn't empty.
+func (m *wordLevel) appendIDs(dst []int32, piece []byte) []int32 {
+	if id := m.vocab.trie.whole(piece); id != noToken {
+		return append(dst, id)
+	}
+	return append(dst, m.unk)
 }

@@ -75,7 +75,7 @@ func parse(data []byte) (*Tokenizer, error) {
 	}
 	c := &core{tab: chars()}
 	var err error
-	if c.model, err = parseModel(f.Model); err != nil {
+	if c.model, err = parseModel(f.Model, false); err != nil {
 		return nil, err
 	}
 	if c.norm, err = parseNormalizer(f.Normalizer, 0); err != nil {

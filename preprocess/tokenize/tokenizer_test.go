@@ -125,9 +125,9 @@ func TestUnsupportedIsNamed(t *testing.T) {
 		part, kind string
 		v          variant
 	}{
-		{"model", "BPE", variant{model: object{"type": "BPE", "merges": []string{}}}},
-		{"model", "Unigram", variant{model: object{"type": "Unigram", "vocab": []any{}}}},
-		{"model", "(no type)", variant{model: object{"type": nil, "merges": []string{}}}},
+		{"model", "BPE with dropout", variant{model: object{"type": "BPE", "merges": []string{}, "dropout": 0.1}}},
+		{"model", "Characters", variant{model: object{"type": "Characters"}}},
+		{"model", "(no type)", variant{model: object{"type": nil, "unk_token": nil, "continuing_subword_prefix": nil}}},
 		{"normalizer", "Precompiled", variant{norm: object{"type": "Precompiled", "precompiled_charsmap": ""}}},
 		{"normalizer", "ByteLevel", variant{norm: sequence("normalizers", object{"type": "NFC"}, object{"type": "ByteLevel"})}},
 		{"normalizer", "Replace of a Regex", variant{norm: object{"type": "Replace", "pattern": object{"Regex": "a+"}, "content": ""}}},

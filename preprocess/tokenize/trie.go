@@ -34,6 +34,18 @@ func (t *trie) find(s string) int32 {
 	return node
 }
 
+// whole gives the id of a piece that isn't empty and is a whole token, noToken
+// if it isn't one.
+func (t *trie) whole(piece []byte) int32 {
+	node := int32(root)
+	for _, b := range piece {
+		if node = t.step(node, b); node == root {
+			return noToken
+		}
+	}
+	return t.cells[node].value
+}
+
 // lookup gives the id of a whole token.
 func (t *trie) lookup(s string) (int32, bool) {
 	node := t.find(s)
