@@ -21,11 +21,31 @@ type StageConfig struct {
 	Prefix string // put before every text
 	// Digests are those of the tokeniser's file, for the stage's identity; nil: none.
 	Digests func() []string
+
+	// Types names a column for the type id of each token, list<int32>; empty: none.
+	Types string
+	// Spans names a column for where each token stands in the text without its prefix,
+	// list<int32>; empty: none. It has four numbers a token: begin and end in bytes, begin
+	// and end in characters (code points); all -1 for what is not of the text.
+	Spans string
+
+	Pair  Pair
+	Chunk Chunk
 }
 
+// Pair says what a text is read together with. The zero value leaves it alone.
+type Pair struct {
+	Column string   // of the other text; a row whose other text is null gives null
+	Texts  []string // instead of Column, for all rows: one pair with each, one behind the other
+	First  bool     // the other text comes first
+	Ends   string   // a column for where each pair of a row ends in Output, list<int32>; empty: none
+}
+
+func (p Pair) on() bool { return p.Column != "" || len(p.Texts) > 0 }
+
 // NewStage makes a stage that adds the ids of a column of text, as [Tokenizer.AppendIDs]
-// gives them. A null text gives a null list. Rows that were cut to the limit are counted
-// as [stage.Truncated].
+// and [Tokenizer.EncodePair] give them. A null text gives a null list. Rows that were cut
+// to the limit are counted as [stage.Truncated]; a pair that cannot be cut fails.
 func NewStage(t *Tokenizer, c StageConfig) stage.Stage {
 	if c.Output == "" {
 		c.Output = "tokens"
@@ -39,14 +59,26 @@ type textStage struct {
 }
 
 func (s *textStage) ID() stage.StageID {
-	settings, err := json.Marshal(map[string]any{"column": s.config.Column, "output": s.config.Output,
-		"prefix": s.config.Prefix, "max_tokens": s.tokenizer.MaxTokens()})
+	c := s.config
+	all := map[string]any{"column": c.Column, "output": c.Output, "prefix": c.Prefix, "max_tokens": s.tokenizer.MaxTokens()}
+	for name, v := range map[string]string{"types": c.Types, "spans": c.Spans} {
+		if v != "" {
+			all[name] = v
+		}
+	}
+	if c.Pair.on() {
+		all["pair"], all["cut"] = c.Pair, s.tokenizer.limit.strategy
+	}
+	if c.Chunk.Tokens > 0 {
+		all["chunk"] = c.Chunk
+	}
+	settings, err := json.Marshal(all)
 	if err != nil {
-		settings = nil // strings and a number: they always are JSON
+		settings = nil // strings and numbers: they always are JSON
 	}
 	id := stage.StageID{Name: "tokenize", Version: "1", Settings: settings}
-	if s.config.Digests != nil {
-		id.Digests = s.config.Digests()
+	if c.Digests != nil {
+		id.Digests = c.Digests()
 	}
 	return id
 }
@@ -55,22 +87,48 @@ func (s *textStage) Bind(in []*arrow.Schema) (*stage.Bound, error) {
 	if len(in) != 1 {
 		return nil, fmt.Errorf("tokenize: takes one input, not %d", len(in))
 	}
-	at, err := stage.Column(in[0], s.config.Column)
-	if err != nil {
-		return nil, err
+	reads := []string{s.config.Column}
+	if other := s.config.Pair.Column; other != "" && other != s.config.Column {
+		reads = append(reads, other)
 	}
-	if t := in[0].Field(at).Type; !isText(t) {
-		return nil, &stage.ColumnError{Column: s.config.Column, Problem: fmt.Sprintf("is %s, not text (string)", t)}
+	for _, name := range reads {
+		if err := checkText(in[0], name); err != nil {
+			return nil, err
+		}
 	}
-	need := stage.Need{
-		Reads: []string{s.config.Column}, Adds: []arrow.Field{s.field()},
-		Rows: stage.OneToOne, RowWise: true, Retryable: true, Deterministic: true,
+	need := stage.Need{Reads: reads, Adds: s.fields(), Rows: stage.OneToOne, RowWise: true, Retryable: true, Deterministic: true}
+	if s.config.Chunk.Tokens > 0 {
+		if err := s.checkChunk(in[0]); err != nil {
+			return nil, err
+		}
+		need.Rows = stage.Many
 	}
 	return &stage.Bound{Schema: need.OutputSchema(in[0]), Need: need, Open: s.open}, nil
 }
 
-func (s *textStage) field() arrow.Field {
-	return arrow.Field{Name: s.config.Output, Type: arrow.ListOf(arrow.PrimitiveTypes.Int32), Nullable: true}
+func checkText(in *arrow.Schema, name string) error {
+	at, err := stage.Column(in, name)
+	if err != nil {
+		return err
+	}
+	if t := in.Field(at).Type; !isText(t) {
+		return &stage.ColumnError{Column: name, Problem: fmt.Sprintf("is %s, not text (string)", t)}
+	}
+	return nil
+}
+
+var tokenList = arrow.ListOf(arrow.PrimitiveTypes.Int32)
+
+// fields are the lists of the columns that were asked for, in this order, and of chunks
+// their text and place.
+func (s *textStage) fields() []arrow.Field {
+	var out []arrow.Field
+	for _, name := range []string{s.config.Output, s.config.Types, s.config.Spans, s.config.Pair.Ends} {
+		if name != "" {
+			out = append(out, arrow.Field{Name: name, Type: tokenList, Nullable: true})
+		}
+	}
+	return append(out, s.chunkFields()...)
 }
 
 func isText(t arrow.DataType) bool {
@@ -85,29 +143,64 @@ func isText(t arrow.DataType) bool {
 
 func (s *textStage) open(_ context.Context, env stage.Env) (stage.Worker, error) {
 	w := &textWorker{stage: s, env: env}
-	if limit := s.tokenizer.MaxTokens(); limit > 0 {
-		var err error
-		if w.longer, err = s.tokenizer.With(Config{MaxTokens: limit + 1}); err != nil {
-			return nil, err
+	for _, name := range []string{s.config.Types, s.config.Spans, s.config.Pair.Ends} {
+		if name != "" {
+			w.more = append(w.more, &lists{})
+			continue
 		}
+		w.more = append(w.more, nil)
+	}
+	limit := s.tokenizer.MaxTokens()
+	var err error
+	switch {
+	case s.config.Chunk.Tokens > 0:
+		w.whole, err = s.tokenizer.With(Config{MaxTokens: Unlimited, NoSpecialTokens: true})
+	case limit > 0:
+		w.longer, err = s.tokenizer.With(Config{MaxTokens: limit + 1})
+	}
+	if err != nil {
+		return nil, err
 	}
 	return w, nil
 }
 
-// textWorker gathers a batch's ids before it makes the column of them, since their number
+// textWorker gathers a batch's ids before it makes the columns of them, since their number
 // is not known before.
 type textWorker struct {
-	stage   *textStage
-	env     stage.Env
-	longer  *Tokenizer // with room for one token more; nil: there is no limit
-	ids     []int32
-	offsets []int32
-	more    []int32
-	text    []byte
+	stage  *textStage
+	env    stage.Env
+	longer *Tokenizer // with room for one token more; nil: there is no limit
+	whole  *Tokenizer // without limit and special tokens, for chunks
+	ids    lists
+	more   []*lists // types, spans and ends; nil: not asked for
+	valid  []bool
+	parent []int32
+	failed []stage.RowFailure
+	chunks chunkColumns
+
+	probe, chars []int32
+	text         []byte
 }
 
-// keptIDs bounds what a worker keeps between batches: 4 MiB.
+// lists is a column of lists under way.
+type lists struct{ values, offsets []int32 }
+
+func (l *lists) reset() { l.values, l.offsets = l.values[:0], append(l.offsets[:0], 0) }
+
+func (l *lists) end() { l.offsets = append(l.offsets, int32(len(l.values))) }
+
+// keptIDs bounds what a worker keeps of a column between batches: 4 MiB.
 const keptIDs = 1 << 20
+
+func (w *textWorker) all() []*lists {
+	out := []*lists{&w.ids}
+	for _, l := range w.more {
+		if l != nil {
+			out = append(out, l)
+		}
+	}
+	return out
+}
 
 // Process emits one record for the whole batch.
 func (w *textWorker) Process(ctx context.Context, in stage.Batch, emit func(stage.Output) error) error {
@@ -116,103 +209,200 @@ func (w *textWorker) Process(ctx context.Context, in stage.Batch, emit func(stag
 	if n == 0 {
 		return nil
 	}
-	nulls, truncated, err := w.tokenize(ctx, rec.Column(0))
+	all := w.all()
+	for _, l := range all {
+		l.reset()
+	}
+	w.valid, w.parent, w.failed = w.valid[:0], w.parent[:0], w.failed[:0]
+	w.chunks.reset()
+	truncated, err := w.tokenize(ctx, rec)
 	if err != nil {
 		return err
 	}
-	if err := w.env.Room(ctx, int64(4*(len(w.ids)+n+1)+n/8)); err != nil {
+	rows := len(w.valid)
+	bytes := rows/8 + w.chunks.bytes()
+	for _, l := range all {
+		bytes += 4 * (len(l.values) + rows + 1)
+	}
+	if err := w.env.Room(ctx, int64(bytes)); err != nil {
 		return err
 	}
-	col := w.column(rec.Column(0), n, nulls)
-	defer col.Release()
-	if cap(w.ids) > keptIDs {
-		w.ids = nil
+	out := stage.Output{Record: w.record(all), Through: int32(n), Failed: w.failed}
+	if len(w.failed) > 0 || w.whole != nil {
+		out.Parent = w.parent
 	}
 	w.env.Add(stage.Truncated, truncated)
-	out := array.NewRecord(arrow.NewSchema([]arrow.Field{w.stage.field()}, nil), []arrow.Array{col}, int64(n))
-	return emit(stage.Output{Record: out, Through: int32(n)})
+	for _, l := range all {
+		if cap(l.values) > keptIDs {
+			l.values = nil
+		}
+	}
+	return emit(out)
 }
 
-// tokenize fills ids and offsets.
-func (w *textWorker) tokenize(ctx context.Context, col arrow.Array) (nulls int, truncated int64, err error) {
-	text, null := texts(col), nullRows(col)
-	w.ids, w.offsets = w.ids[:0], append(w.offsets[:0], 0)
-	for i := range col.Len() {
+// tokenize fills the lists, and says how many rows were cut.
+func (w *textWorker) tokenize(ctx context.Context, rec arrow.Record) (truncated int64, err error) {
+	c := w.stage.config
+	text, null := Texts(rec.Column(0))
+	other, noOther := text, func(int) bool { return false }
+	if c.Pair.Column != "" {
+		other, noOther = Texts(rec.Column(int(rec.NumCols()) - 1))
+	}
+	for i := range int(rec.NumRows()) {
 		if i%256 == 0 && ctx.Err() != nil {
-			return 0, 0, ctx.Err()
+			return 0, ctx.Err()
 		}
-		if null(i) {
-			nulls++
-		} else if w.row(text(i)) {
+		cut := false
+		switch {
+		case null(i) || noOther(i):
+			w.null(i)
+			continue
+		case w.whole != nil:
+			w.chunk(i, text(i))
+			continue
+		case c.Pair.Column != "":
+			cut, err = w.pairs(text(i), []string{other(i)})
+		case c.Pair.on():
+			cut, err = w.pairs(text(i), c.Pair.Texts)
+		case c.Types != "" || c.Spans != "":
+			cut = w.encode(text(i))
+		default:
+			cut = w.row(text(i))
+		}
+		if err != nil {
+			w.failed = append(w.failed, stage.RowFailure{Row: int32(i), Column: c.Column, Kind: stage.BadData, Err: err})
+			w.back()
+			err = nil
+			continue
+		}
+		w.end(i, true)
+		if cut {
 			truncated++
 		}
-		w.offsets = append(w.offsets, int32(len(w.ids)))
 	}
-	return nulls, truncated, nil
+	return truncated, nil
+}
+
+func (w *textWorker) null(row int) {
+	if w.whole != nil {
+		w.chunks.null()
+	}
+	w.end(row, false)
+}
+
+func (w *textWorker) end(row int, valid bool) {
+	w.ids.end()
+	for _, l := range w.more {
+		if l != nil {
+			l.end()
+		}
+	}
+	w.valid, w.parent = append(w.valid, valid), append(w.parent, int32(row))
+}
+
+// back drops what there is of the row under way.
+func (w *textWorker) back() {
+	for _, l := range w.all() {
+		l.values = l.values[:l.offsets[len(l.offsets)-1]]
+	}
+}
+
+// prefixed is the text behind the prefix. It is valid until the next call.
+func (w *textWorker) prefixed(text string) string {
+	if w.stage.config.Prefix == "" {
+		return text
+	}
+	w.text = append(append(w.text[:0], w.stage.config.Prefix...), text...)
+	return unsafe.String(unsafe.SliceData(w.text), len(w.text))
 }
 
 // row appends the ids of one text, and says whether it was cut. A text that fills the
 // limit is tokenised again with room for one token more: that seldom happens, and the
 // tokeniser stops at the limit.
 func (w *textWorker) row(text string) (cut bool) {
-	if w.stage.config.Prefix != "" {
-		w.text = append(append(w.text[:0], w.stage.config.Prefix...), text...)
-		text = unsafe.String(unsafe.SliceData(w.text), len(w.text))
-	}
-	start, limit := len(w.ids), w.stage.tokenizer.MaxTokens()
-	w.ids = w.stage.tokenizer.AppendIDs(w.ids, text)
-	if w.longer == nil || len(w.ids)-start < limit {
-		return false
-	}
-	w.more = w.longer.AppendIDs(w.more[:0], text)
-	return len(w.more) > limit
+	text = w.prefixed(text)
+	start := len(w.ids.values)
+	w.ids.values = w.stage.tokenizer.AppendIDs(w.ids.values, text)
+	return w.wasCut(len(w.ids.values)-start, text)
 }
 
-// texts gives the text of a row that is not null.
-func texts(col arrow.Array) func(int) string {
+// wasCut says whether a text that gave n tokens would have given more.
+func (w *textWorker) wasCut(n int, text string) bool {
+	if w.longer == nil || n < w.stage.tokenizer.MaxTokens() {
+		return false
+	}
+	w.probe = w.longer.AppendIDs(w.probe[:0], text)
+	return len(w.probe) > w.stage.tokenizer.MaxTokens()
+}
+
+// Texts gives the text of each row of a column that [NewStage] takes, and says which rows
+// are null: in a dictionary, also those whose value is null.
+func Texts(col arrow.Array) (text func(int) string, null func(int) bool) {
 	switch col := col.(type) {
 	case *array.Dictionary:
-		values := texts(col.Dictionary())
-		return func(i int) string { return values(col.GetValueIndex(i)) }
+		values, nullValue := Texts(col.Dictionary())
+		text = func(i int) string { return values(col.GetValueIndex(i)) }
+		if col.Dictionary().NullN() == 0 {
+			return text, col.IsNull
+		}
+		return text, func(i int) bool { return col.IsNull(i) || nullValue(col.GetValueIndex(i)) }
 	case array.StringLike:
-		return col.Value
+		return col.Value, col.IsNull
 	}
 	panic(fmt.Sprintf("tokenize: column of %s was bound", col.DataType()))
 }
 
-// nullRows says which rows are null: in a dictionary, those whose value is null too.
-func nullRows(col arrow.Array) func(int) bool {
-	dict, ok := col.(*array.Dictionary)
-	if !ok || dict.Dictionary().NullN() == 0 {
-		return col.IsNull
+// record makes the columns of the lists, and of chunks.
+func (w *textWorker) record(all []*lists) arrow.Record {
+	fields := w.stage.fields()
+	cols := make([]arrow.Array, 0, len(fields))
+	for i, l := range all {
+		cols = append(cols, listColumn(w.env.Allocator(i), l, w.valid))
 	}
-	null := nullRows(dict.Dictionary())
-	return func(i int) bool { return dict.IsNull(i) || null(dict.GetValueIndex(i)) }
+	if w.whole != nil {
+		cols = append(cols, w.chunks.columns(w.env, len(all), w.stage.config.Chunk)...)
+	}
+	out := array.NewRecord(arrow.NewSchema(fields, nil), cols, int64(len(w.valid)))
+	for _, c := range cols {
+		c.Release()
+	}
+	return out
 }
 
-// column makes a list<int32> of ids and offsets.
-func (w *textWorker) column(text arrow.Array, n, nulls int) arrow.Array {
-	mem := w.env.Allocator(0)
-	ids := copied(mem, arrow.Int32Traits.CastToBytes(w.ids))
+// listColumn makes a list<int32>.
+func listColumn(mem memory.Allocator, l *lists, valid []bool) arrow.Array {
+	ids := copied(mem, arrow.Int32Traits.CastToBytes(l.values))
 	defer ids.Release()
-	offsets := copied(mem, arrow.Int32Traits.CastToBytes(w.offsets))
+	offsets := copied(mem, arrow.Int32Traits.CastToBytes(l.offsets))
 	defer offsets.Release()
-	var valid *memory.Buffer
-	if nulls > 0 {
-		valid = memory.NewResizableBuffer(mem)
-		defer valid.Release()
-		valid.Resize(int(bitutil.BytesForBits(int64(n))))
-		clear(valid.Bytes())
-		null := nullRows(text)
-		for i := range n {
-			bitutil.SetBitTo(valid.Bytes(), i, !null(i))
-		}
+	bits, nulls := validity(mem, valid)
+	if bits != nil {
+		defer bits.Release()
 	}
-	values := array.NewData(arrow.PrimitiveTypes.Int32, len(w.ids), []*memory.Buffer{nil, ids}, nil, 0, 0)
+	values := array.NewData(arrow.PrimitiveTypes.Int32, len(l.values), []*memory.Buffer{nil, ids}, nil, 0, 0)
 	defer values.Release()
-	data := array.NewData(w.stage.field().Type, n, []*memory.Buffer{valid, offsets}, []arrow.ArrayData{values}, nulls, 0)
+	data := array.NewData(tokenList, len(valid), []*memory.Buffer{bits, offsets}, []arrow.ArrayData{values}, nulls, 0)
 	defer data.Release()
 	return array.NewListData(data)
+}
+
+// validity is the bitmap of a column, nil where no row is null.
+func validity(mem memory.Allocator, valid []bool) (bits *memory.Buffer, nulls int) {
+	for _, v := range valid {
+		if !v {
+			nulls++
+		}
+	}
+	if nulls == 0 {
+		return nil, 0
+	}
+	bits = memory.NewResizableBuffer(mem)
+	bits.Resize(int(bitutil.BytesForBits(int64(len(valid)))))
+	clear(bits.Bytes())
+	for i, v := range valid {
+		bitutil.SetBitTo(bits.Bytes(), i, v)
+	}
+	return bits, nulls
 }
 
 func copied(mem memory.Allocator, b []byte) *memory.Buffer {
