@@ -1,0 +1,45 @@
+# CUDA without a toolkit: the driver's header from a wheel, and libcuda.a, which finds the real library at run time.
+# Packages cuda, pinned and infer/gpu have the build tag `cuda`, which make sets, with the flags by which cgo finds the
+# two; without the tag they are empty, so that plain `go build ./...` needs neither. `eval "$(make go-env)"` gives a
+# shell what make gives its recipes.
+
+CC           ?= cc
+CSRC_SOURCES := $(wildcard csrc/driver/*.c csrc/driver/*.h csrc/driver/*.py csrc/driver/*.txt)
+CSRC_FLAGS   := -std=gnu11 -O3 -g -fPIC -fvisibility=hidden -Wall -Wextra -Werror
+ASAN_FLAGS   := -std=gnu11 -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all -Wall -Wextra -Werror
+
+# The folder is named by what its library is made of: Go's build cache sees a change of the flags, not of the file.
+CUDA_INCLUDE := $(CURDIR)/build/cuda/include
+CUDA_LIB     := $(CURDIR)/build/cuda/$(shell cat $(CSRC_SOURCES) | cksum | cut -d ' ' -f 1)
+HEADERS_DONE := build/cuda/include/.done
+CUDA_DONE    := $(CUDA_LIB)/libcuda.a
+
+export GOFLAGS     := $(strip $(filter-out -tags=cuda,$(GOFLAGS)) -tags=cuda)
+export CGO_CFLAGS  := -g -O2 "-I$(CUDA_INCLUDE)"
+export CGO_LDFLAGS := "-L$(CUDA_LIB)" -lcuda -ldl -lpthread
+
+setup: $(CUDA_DONE)
+
+# Whatever builds Go code depends on the modules, and so on these.
+$(MODULES_DONE): $(CUDA_DONE)
+
+$(HEADERS_DONE): scripts/cuda_headers.py $(VENV_DONE)
+	@echo "setup: build/cuda/include, CUDA's driver header"
+	@$(VENV) scripts/cuda_headers.py $(@D)
+	@touch $@
+
+$(CUDA_DONE): $(CSRC_SOURCES) $(HEADERS_DONE)
+	@echo "setup: libcuda.a, which finds CUDA's driver at run time"
+	@mkdir -p $(@D)
+	@$(VENV) csrc/driver/trampolines.py $(CUDA_INCLUDE) csrc/driver/symbols.txt $(@D)/trampolines.c
+	@$(CC) $(CSRC_FLAGS) -I $(CUDA_INCLUDE) -I csrc/driver -c csrc/driver/driver.c -o $(@D)/driver.o
+	@$(CC) $(CSRC_FLAGS) -I $(CUDA_INCLUDE) -I csrc/driver -c $(@D)/trampolines.c -o $(@D)/trampolines.o
+	@ar rcs $@.tmp $(@D)/driver.o $(@D)/trampolines.o
+	@mv $@.tmp $@
+
+go-env: $(CUDA_DONE) ## what a shell needs for go commands with the tag cuda: eval "$(make go-env)"
+	@echo "export GOFLAGS='$(GOFLAGS)'"
+	@echo "export CGO_CFLAGS='$(CGO_CFLAGS)'"
+	@echo "export CGO_LDFLAGS='$(CGO_LDFLAGS)'"
+
+.PHONY: go-env
