@@ -48,3 +48,6 @@ func ToAlphabet(s string) string {
 
 // LibraryFloat reads a number as the Rust library does.
 func LibraryFloat(lit string) (float64, error) { return libraryFloat([]byte(lit)) }
+
+// HexName is the token of a byte in byte fallback.
+func HexName(b byte) string { return hexName(b) }
