@@ -10,6 +10,13 @@
 // operator holds of tasks that are not its oldest unfinished one is stuck: nobody can have it
 // yet.
 //
+// Where rows are packed, tasks come in sets: the micro-batches of one window. They are started
+// in their order and run side by side, on all workers, those of the next sets with them. What
+// they yield are parts, which stay with the operator: the last task of a set makes of all parts
+// what goes on, and has it reserved before, so the estimate of what a task yields is of parts
+// alone. The rules that speak of the oldest task, order and what is stuck, then speak of the
+// oldest set; parts are stuck always.
+//
 // Apply takes in what happened, and accepts blocks that there is room for. When all that
 // this led to was applied too, Settle says what runs next: so whoever reads a block stands in
 // line when that is decided.
@@ -22,7 +29,7 @@
 //     yield next: the mean of what was seen, but no less than the peak, which fades. Past its
 //     share an operator leaves room to one further downstream that waits for some and holds
 //     no more, or readers would take, block by block, what an expanding stage needs at once.
-//   - order: a task may not run more than Window tasks ahead of the oldest unfinished one.
+//   - order: a task may not run more than Window tasks, or sets, ahead of the oldest unfinished one.
 //   - turn: an operator that is paused gets none, since nobody can use what it makes yet:
 //     the later sides of a union, and the side of a zip that is ahead.
 //   - workers and CPU: a task needs a free call of a worker and the operator's CPU tokens.

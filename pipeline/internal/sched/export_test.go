@@ -40,6 +40,15 @@ func Mutants() []Mutant {
 		{"ignores the order window", "outside the window", func(r *rules) {
 			r.window = func(*op, int64) bool { return true }
 		}},
+		{"takes a set for finished with its first task", "outside the window", func(r *rules) {
+			r.whole = func(*op, int64) bool { return true }
+		}},
+		{"never takes a set for finished", "stuck", func(r *rules) {
+			r.whole = func(o *op, _ int64) bool { return !o.Sets }
+		}},
+		{"counts the parts of a set as if somebody could have them", "not the one that holds least", func(r *rules) {
+			r.part = func(*task) int64 { return 0 }
+		}},
 		{"gives turns to the paused", "not its turn", func(r *rules) {
 			r.turn = func(*op) bool { return true }
 		}},

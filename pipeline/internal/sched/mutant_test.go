@@ -22,6 +22,9 @@ func TestMutantsAreCaught(t *testing.T) {
 				if seed%2 == 1 {
 					cfg = sim.WithPools(cfg, seed)
 				}
+				if seed%3 == 1 {
+					cfg, _ = sim.WithSets(cfg, seed)
+				}
 				cfg.New = m.New
 				if _, err := sim.Run(cfg); err != nil && caughtAt(err) == m.Fault {
 					t.Logf("by job %d: %v", seed, err)

@@ -43,7 +43,7 @@ func (s *Scheduler) accept(i int, t *task, alone bool) {
 		return
 	}
 	s.use(o, t.bytes, -t.reserved)
-	o.accepted(t.id, t.bytes)
+	s.accepted(o, t)
 	t.reserved, t.bytes = 0, 0
 	s.act(Action{Kind: Accept, Op: i, Task: t.id, Worker: t.worker.id, Alone: alone})
 	s.goOn(i, t)
@@ -140,7 +140,7 @@ func (s *Scheduler) start(i int, alone bool) {
 	o := &s.ops[i]
 	line, _ := s.line(o)
 	q := line.pop()
-	t := &task{id: q.id, in: q.bytes, worker: o.workers.take(q)}
+	t := &task{id: q.id, set: q.set, in: q.bytes, worker: o.workers.take(q)}
 	if o.Output {
 		t.reserved = s.rules.reserve(o)
 	}
@@ -212,7 +212,7 @@ func (s *Scheduler) startable(o *op, q queued) Rule {
 	switch {
 	case !o.workers.has(q):
 		return RuleWorkers
-	case !s.rules.window(o, q.id):
+	case !s.rules.window(o, q.set):
 		return RuleOrder
 	}
 	return RuleNone

@@ -22,7 +22,9 @@ const fade = 0.99
 // would stand beside bytes of other tasks.
 func (m *meter) yielded(t *task, ev Event, source bool) {
 	t.seconds += ev.Seconds
-	t.out += float64(ev.Bytes)
+	if !ev.Part { // what is made of parts counts when it goes on
+		t.out += float64(ev.Bytes)
+	}
 	if source {
 		m.take(t, 0)
 	}

@@ -7,7 +7,9 @@ type rules struct {
 	room    func(s *Scheduler, o *op, delta int64) bool          // memory: may it use delta bytes more
 	reserve func(o *op) int64                                    // memory: for the next yield
 	release func(t *task) int64                                  // memory: of what a task that ends had reserved
-	window  func(o *op, id int64) bool                           // order: may the task start yet
+	window  func(o *op, set int64) bool                          // order: may a task of the set start yet
+	whole   func(o *op, set int64) bool                          // order: is a set finished, one of whose tasks is
+	part    func(t *task) int64                                  // next: of a part that was yielded, what nobody can have yet
 	turn    func(o *op) bool                                     // turn
 	cpu     func(s *Scheduler, o *op) bool                       // CPU
 	before  func(a, b *op) bool                                  // next: does a, which is further upstream, go before b
@@ -26,7 +28,9 @@ func thePolicy() rules {
 		room:    (*Scheduler).room,
 		reserve: func(o *op) int64 { return o.est.next() },
 		release: func(t *task) int64 { return t.reserved },
-		window:  func(o *op, id int64) bool { return o.Window <= 0 || id-o.lowest < o.Window },
+		window:  func(o *op, set int64) bool { return o.Window <= 0 || set-o.lowest < o.Window },
+		whole:   func(o *op, set int64) bool { return o.left[set] == 0 },
+		part:    func(t *task) int64 { return t.bytes },
 		// a stopped operator has its turn: what it has left goes, whoever waits
 		turn: func(o *op) bool { return !o.paused || o.stopped },
 		// fractional tokens are rounded

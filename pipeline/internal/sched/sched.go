@@ -11,7 +11,7 @@ const (
 )
 
 type task struct {
-	id       int64
+	id, set  int64
 	worker   *worker
 	place    int // in the heap that it waits in
 	state    taskState
@@ -20,12 +20,14 @@ type task struct {
 	seconds  float64 // and the next: what its operator's meter has not taken yet
 	out      float64
 	bytes    int64 // of the block it has yielded
+	part     bool  // which nobody can have yet
 	grow     bool  // it has yielded no block, but wants bytes more reserved
 	cpu      bool  // holds the operator's tokens
 }
 
 type queued struct {
 	id     int64
+	set    int64
 	bytes  int64
 	pin    bool
 	worker int
@@ -41,14 +43,15 @@ type op struct {
 	meter   meter
 	opening int // workers that are to come
 	tasks   map[int64]*task
-	yields  taskHeap // yielded, oldest first
-	pauses  taskHeap // paused, oldest first
-	running int      // tasks in state running
-	lowest  int64    // oldest unfinished task
+	yields  taskHeap      // yielded, oldest first
+	pauses  taskHeap      // paused, oldest first
+	running int           // tasks in state running
+	left    map[int64]int // unfinished tasks by set, where there are sets
+	lowest  int64         // oldest unfinished set
 	done    map[int64]bool
 	held    int64
-	stuck   int64           // of held: what nobody can have yet, since an older task is not finished
-	behind  map[int64]int64 // stuck bytes by task
+	stuck   int64           // of held: what nobody can have yet, since its set or an older one is not finished
+	behind  map[int64]int64 // stuck bytes by set, without parts
 	resv    int64
 	stopped bool
 	paused  bool
@@ -85,7 +88,7 @@ func newScheduler(cfg Config, policy rules) *Scheduler {
 			Op: o, index: i, opening: o.Workers,
 			workers: workers{up: map[int]*worker{}},
 			pool:    pool{device: map[int]int{}},
-			tasks:   map[int64]*task{}, behind: map[int64]int64{}, done: map[int64]bool{},
+			tasks:   map[int64]*task{}, behind: map[int64]int64{}, done: map[int64]bool{}, left: map[int64]int{},
 			est: estimate{mean: float64(o.Estimate), peak: float64(o.Estimate)},
 		}
 		if o.Max > 0 { // it opens them itself
@@ -147,9 +150,9 @@ func (s *Scheduler) opening() bool {
 func (s *Scheduler) apply(o *op, ev Event) {
 	switch ev.Kind {
 	case Ready:
-		switch q := (queued{ev.Task, ev.Bytes, ev.Pin, ev.Worker}); {
+		switch q := o.enter(ev); {
 		case o.stopped:
-			o.finish(ev.Task)
+			s.finish(o, q.set)
 		case ev.Pin:
 			o.pinned.push(q)
 		default:
@@ -168,7 +171,7 @@ func (s *Scheduler) apply(o *op, ev Event) {
 		s.placeFree(o, ev.Worker, w)
 	case Yield:
 		o.meter.yielded(o.tasks[ev.Task], ev, len(o.In) == 0)
-		if ev.Bytes > 0 { // else it has only failed rows to hand over
+		if ev.Bytes > 0 && ev.Part == o.Sets { // else it has only failed rows to hand over, or has reserved what it needs
 			o.est.see(ev.Bytes)
 		}
 		s.wait(o, ev)
@@ -179,13 +182,16 @@ func (s *Scheduler) apply(o *op, ev Event) {
 		s.taskDone(o, ev.Task)
 	case Free:
 		s.use(o, -ev.Bytes, 0)
+		if ev.Part && !o.stopped {
+			o.stuck -= ev.Bytes
+		}
 	case Pause, Unpause:
 		o.paused = ev.Kind == Pause
 	case Stop:
 		o.stopped, o.stuck = true, 0
 		clear(o.behind)
 		for _, q := range append(o.queue.all(), o.pinned.all()...) {
-			o.finish(q.id)
+			s.finish(o, q.set)
 		}
 		o.queue, o.pinned = fifo[queued]{}, fifo[queued]{}
 	}
@@ -194,7 +200,7 @@ func (s *Scheduler) apply(o *op, ev Event) {
 // wait makes a task stand in line until there is room for what it has or wants.
 func (s *Scheduler) wait(o *op, ev Event) {
 	t := o.tasks[ev.Task]
-	t.state, t.bytes, t.grow = yielded, ev.Bytes, ev.Kind == Reserve
+	t.state, t.bytes, t.part, t.grow = yielded, ev.Bytes, ev.Part, ev.Kind == Reserve
 	o.running--
 	s.running--
 	s.giveCPU(o, t)
@@ -225,12 +231,30 @@ func (s *Scheduler) taskDone(o *op, id int64) {
 	s.use(o, 0, -s.rules.release(t))
 	o.workers.giveBack(t.worker)
 	s.retire(o, t.worker)
-	o.finish(id)
+	s.finish(o, t.set)
 }
 
-// finish moves the oldest unfinished task on.
-func (o *op) finish(id int64) {
-	o.done[id] = true
+// enter counts a task into its set.
+func (o *op) enter(ev Event) queued {
+	q := queued{id: ev.Task, set: ev.Task, bytes: ev.Bytes, pin: ev.Pin, worker: ev.Worker}
+	if o.Sets {
+		q.set = ev.Set
+		o.left[q.set]++
+	}
+	return q
+}
+
+// finish takes a task out of its set, and moves the oldest unfinished set on.
+func (s *Scheduler) finish(o *op, set int64) {
+	if o.Sets {
+		if o.left[set]--; !s.rules.whole(o, set) {
+			return
+		}
+		if delete(o.left, set); set < o.lowest { // of a stopped operator, whose tasks end one by one
+			return
+		}
+	}
+	o.done[set] = true
 	for o.done[o.lowest] {
 		delete(o.done, o.lowest)
 		o.lowest++
@@ -240,10 +264,14 @@ func (o *op) finish(id int64) {
 }
 
 // accepted counts a block as stuck if it cannot go on yet.
-func (o *op) accepted(id, bytes int64) {
-	if o.Ordered && !o.stopped && id != o.lowest {
-		o.behind[id] += bytes
-		o.stuck += bytes
+func (s *Scheduler) accepted(o *op, t *task) {
+	switch {
+	case o.stopped:
+	case t.part:
+		o.stuck += s.rules.part(t)
+	case o.Ordered && t.set != o.lowest:
+		o.behind[t.set] += t.bytes
+		o.stuck += t.bytes
 	}
 }
 

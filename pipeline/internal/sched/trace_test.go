@@ -118,7 +118,7 @@ func (p *player) limit(words []string) {
 }
 
 // op reads "NAME [in=N] [cpu=N] [gpu=N] [workers=N] [max=N] [calls=N] [window=N] [estimate=N]
-// [generator] [sink]".
+// [generator] [sets] [ordered] [sink]".
 func (p *player) op(words []string) {
 	o := sched.Op{Name: words[0], CPU: 1, Output: true}
 	for _, w := range words[1:] {
@@ -142,6 +142,10 @@ func (p *player) op(words []string) {
 			o.Estimate = int64(p.number(value))
 		case "generator":
 			o.Generator = true
+		case "sets":
+			o.Sets = true
+		case "ordered":
+			o.Ordered = true
 		case "sink":
 			o.Output = false
 		default:
@@ -158,7 +162,7 @@ var kinds = map[string]sched.EventKind{
 }
 
 // event reads "KIND OP [TASK] [WORKER] [BYTES]", those that the kind has, and "on=WORKER" of a
-// pinned task, "took=SECONDS".
+// pinned task, "took=SECONDS", "set=SET", "part".
 func (p *player) event(words []string) sched.Event {
 	kind, ok := kinds[words[0]]
 	require.True(p.t, ok, "unknown event %q", words[0])
@@ -173,6 +177,10 @@ func (p *player) event(words []string) sched.Event {
 			ev.Pin, ev.Worker = true, int(p.number(w[3:]))
 		case strings.HasPrefix(w, "took="):
 			ev.Seconds = p.number(w[5:])
+		case strings.HasPrefix(w, "set="):
+			ev.Set = int64(p.number(w[4:]))
+		case w == "part":
+			ev.Part = true
 		default:
 			numbers = append(numbers, int64(p.number(w)))
 		}

@@ -15,9 +15,10 @@ type Op struct {
 	Workers   int     // that are being opened: as long as one is not up, something still happens. Of a pool: the fewest
 	Max       int     // 0: the workers are what they are. Else a pool that the scheduler opens, grows up to this and shrinks
 	Calls     int     // tasks at once on one worker; 0: 1
-	Window    int64   // tasks that may be started ahead of the oldest unfinished one; 0: no bound
+	Sets      bool    // its tasks come in sets, as Ready says, whose blocks go on together; else each task is one
+	Window    int64   // sets that may be started ahead of the oldest unfinished one; 0: no bound
 	Generator bool    // yields many blocks per task, and waits before each
-	Ordered   bool    // its blocks go on in the order of its tasks: those of later ones wait for the oldest unfinished
+	Ordered   bool    // its blocks go on in the order of its sets: those of later ones wait for the oldest unfinished
 	Output    bool    // yields blocks at all: a sink does not, and has no share of the memory
 	Estimate  int64   // bytes of a yield before one was seen
 }
@@ -69,19 +70,21 @@ const (
 type EventKind uint8
 
 const (
-	Ready         EventKind = iota // task Task of Op can be started; Bytes it reads are held elsewhere. Pin: only on Worker
-	WorkerUp                       // Worker of Op is open
-	WorkerDown                     // Worker of Op is gone; what it ran is reported Done or runs on
-	Yield                          // Task wants to hand over a block of Bytes, and waits
-	Reserve                        // Task wants Bytes more before it goes on, and waits
-	Done                           // Task is finished
-	Free                           // Bytes that Op holds are free again
-	Stop                           // Op gets no more turns: what is queued is dropped
-	Pause                          // Op gets no turns for now: nobody can use what it makes
-	Unpause                        // Op gets turns again
-	LimitChange                    // the limit for blocks is now Bytes
-	WorkerOpening                  // another worker of Op is being opened: WorkerUp or WorkerDown will tell
-	Tick                           // Seconds have passed: the pools are looked at
+	// Task of Op can be started; Bytes it reads are held elsewhere. Pin: only on Worker. Set, of an
+	// operator that has any: the tasks of one come one behind the other, in one Apply.
+	Ready         EventKind = iota
+	WorkerUp                // Worker of Op is open
+	WorkerDown              // Worker of Op is gone; what it ran is reported Done or runs on
+	Yield                   // Task wants to hand over a block of Bytes, and waits. Part: see Event
+	Reserve                 // Task wants Bytes more before it goes on, and waits
+	Done                    // Task is finished
+	Free                    // Bytes that Op holds are free again. Part: of parts
+	Stop                    // Op gets no more turns: what is queued is dropped
+	Pause                   // Op gets no turns for now: nobody can use what it makes
+	Unpause                 // Op gets turns again
+	LimitChange             // the limit for blocks is now Bytes
+	WorkerOpening           // another worker of Op is being opened: WorkerUp or WorkerDown will tell
+	Tick                    // Seconds have passed: the pools are looked at
 )
 
 // Event is one thing that happened.
@@ -89,9 +92,14 @@ type Event struct {
 	Kind   EventKind
 	Op     int
 	Task   int64
+	Set    int64 // of Task, from 0
 	Worker int
 	Pin    bool
 	Bytes  int64
+	// Part says of a block of an operator with sets that nobody can have it: it waits until the
+	// rest of its set is there. The last task of the set makes one of all parts, which it yields
+	// behind a Reserve, and then they are free.
+	Part bool
 	// Seconds of Tick; of Yield and Done: those that the task was at work since it started or
 	// went on, without what it waited for its turn. Pools are sized by them.
 	Seconds float64

@@ -22,25 +22,31 @@ type audit struct {
 }
 
 type auditOp struct {
-	queue           []int64
+	queue           []queuedTask
 	tasks           map[int64]*auditTask
 	calls           map[int]*int // free calls of each worker that is up
 	opening         int
 	closing         map[int]bool
 	device          map[int]int // of each worker that holds a share of one
 	paused, stopped bool
-	lowest          int64
+	left            map[int64]int // tasks of each set that are not done
+	lowest          int64         // set
 	done            map[int64]bool
 	held            int64
-	behind          map[int64]int64 // bytes of held that older tasks keep back, by task
+	behind          map[int64]int64 // bytes of held that older sets keep back, by set
+	parts           int64           // of held
 	mean, peak      float64
 }
 
+type queuedTask struct{ id, set int64 }
+
 type auditTask struct {
+	set      int64
 	calls    *int // of its worker
 	state    auditState
 	reserved int64
 	bytes    int64 // yielded or asked for
+	part     bool  // what was yielded stays
 }
 
 type auditState uint8
@@ -81,7 +87,7 @@ func newAudit(cfg sched.Config) *audit {
 	a := &audit{cfg: cfg, memory: cfg.Memory, waiting: make([]int, len(cfg.Ops))}
 	for _, o := range cfg.Ops {
 		a.ops = append(a.ops, auditOp{tasks: map[int64]*auditTask{}, calls: map[int]*int{}, closing: map[int]bool{}, device: map[int]int{},
-			done: map[int64]bool{}, behind: map[int64]int64{}, mean: float64(o.Estimate), peak: float64(o.Estimate)})
+			done: map[int64]bool{}, left: map[int64]int{}, behind: map[int64]int64{}, mean: float64(o.Estimate), peak: float64(o.Estimate)})
 		if o.Max == 0 {
 			a.ops[len(a.ops)-1].opening = o.Workers
 		}
@@ -98,10 +104,14 @@ func (a *audit) apply(events []sched.Event) {
 		o := &a.ops[ev.Op]
 		switch ev.Kind {
 		case sched.Ready:
-			if o.stopped {
-				o.finish(ev.Task)
+			q := queuedTask{ev.Task, ev.Task}
+			if a.cfg.Ops[ev.Op].Sets {
+				q.set = ev.Set
+			}
+			if o.left[q.set]++; o.stopped {
+				o.finish(q.set)
 			} else {
-				o.queue = append(o.queue, ev.Task)
+				o.queue = append(o.queue, q)
 			}
 		case sched.WorkerOpening:
 			o.opening++
@@ -116,9 +126,11 @@ func (a *audit) apply(events []sched.Event) {
 			delete(o.calls, ev.Worker)
 			delete(o.device, ev.Worker)
 		case sched.Yield:
-			o.see(float64(ev.Bytes))
+			if ev.Part == a.cfg.Ops[ev.Op].Sets {
+				o.see(float64(ev.Bytes))
+			}
 			t := o.tasks[ev.Task]
-			t.state, t.bytes = offers, ev.Bytes
+			t.state, t.bytes, t.part = offers, ev.Bytes, ev.Part
 		case sched.Reserve:
 			t := o.tasks[ev.Task]
 			t.state, t.bytes = asks, ev.Bytes
@@ -126,13 +138,17 @@ func (a *audit) apply(events []sched.Event) {
 			o.taskDone(ev.Task)
 		case sched.Free:
 			o.held -= ev.Bytes
+			if ev.Part {
+				o.parts = max(o.parts-ev.Bytes, 0) // none, where it is stopped
+			}
 		case sched.Pause, sched.Unpause:
 			o.paused = ev.Kind == sched.Pause
 		case sched.Stop:
 			o.stopped = true
 			clear(o.behind)
-			for _, id := range o.queue {
-				o.finish(id)
+			o.parts = 0
+			for _, q := range o.queue {
+				o.finish(q.set)
 			}
 			o.queue = nil
 		}
@@ -155,11 +171,14 @@ func (o *auditOp) taskDone(id int64) {
 	t := o.tasks[id]
 	delete(o.tasks, id)
 	*t.calls++
-	o.finish(id)
+	o.finish(t.set)
 }
 
-func (o *auditOp) finish(id int64) {
-	for o.done[id] = true; o.done[o.lowest]; o.lowest++ {
+func (o *auditOp) finish(set int64) {
+	if o.left[set]--; o.left[set] > 0 {
+		return
+	}
+	for o.done[set] = true; o.done[o.lowest]; o.lowest++ {
 		delete(o.done, o.lowest)
 		delete(o.behind, o.lowest)
 	}
@@ -168,7 +187,7 @@ func (o *auditOp) finish(id int64) {
 
 // ahead is the bytes that wait for those who read them.
 func (o *auditOp) ahead() int64 {
-	n := o.held
+	n := o.held - o.parts
 	for _, bytes := range o.behind {
 		n -= bytes
 	}
@@ -235,8 +254,12 @@ func (a *audit) act(act sched.Action) error {
 		return fault(FaultOrder, "%+v: it does not run", act)
 	case act.Kind == sched.Accept && t.state == offers:
 		o.held += t.bytes
-		if cfg.Ordered && !o.stopped && act.Task != o.lowest {
-			o.behind[act.Task] += t.bytes
+		switch {
+		case o.stopped:
+		case t.part:
+			o.parts += t.bytes
+		case cfg.Ordered && t.set != o.lowest:
+			o.behind[t.set] += t.bytes
 		}
 		t.state, t.reserved = between, 0
 	case act.Kind == sched.Resume && (t.state == between || t.state == asks):
@@ -254,11 +277,12 @@ func (a *audit) act(act sched.Action) error {
 }
 
 func (a *audit) start(o *auditOp, cfg *sched.Op, act sched.Action) error {
-	if len(o.queue) == 0 || o.queue[0] != act.Task {
+	if len(o.queue) == 0 || o.queue[0].id != act.Task {
 		return fault(FaultOrder, "%+v, and the queue is %v", act, o.queue)
 	}
-	if cfg.Window > 0 && act.Task-o.lowest >= cfg.Window {
-		return fault(FaultWindow, "%+v, and task %d is not finished", act, o.lowest)
+	set := o.queue[0].set
+	if cfg.Window > 0 && set-o.lowest >= cfg.Window {
+		return fault(FaultWindow, "%+v of set %d, and %d is not finished", act, set, o.lowest)
 	}
 	calls := o.calls[act.Worker]
 	if calls == nil || *calls == 0 {
@@ -266,7 +290,7 @@ func (a *audit) start(o *auditOp, cfg *sched.Op, act sched.Action) error {
 	}
 	*calls--
 	o.queue = o.queue[1:]
-	t := &auditTask{calls: calls}
+	t := &auditTask{set: set, calls: calls}
 	if cfg.Output {
 		t.reserved = o.estimate()
 	}
@@ -400,7 +424,7 @@ func (a *audit) wants(s *sched.Scheduler, i int) bool {
 			want -= t.reserved
 		}
 		return a.room(s, i, want)
-	case len(o.queue) == 0, cfg.Window > 0 && o.queue[0]-o.lowest >= cfg.Window:
+	case len(o.queue) == 0, cfg.Window > 0 && o.queue[0].set-o.lowest >= cfg.Window:
 		return false
 	}
 	for _, calls := range o.calls {

@@ -78,6 +78,7 @@ func (m *simulation) stop(i int) {
 	}
 	o.stopped = true
 	m.push(sched.Event{Kind: sched.Stop, Op: i})
+	m.dropSets(i)
 	ids := make([]int64, 0, len(o.tasks))
 	for id := range o.tasks {
 		ids = append(ids, id)

@@ -18,7 +18,8 @@ type Op struct {
 	Tasks int                  // of a source; other operators get a task for each block that comes
 	Open  func(w int) float64  // seconds until a worker is up; nil: at once
 	Work  func(t Task) []Yield // what a task does
-	Order bool                 // its blocks leave in the order of its tasks
+	Order bool                 // its blocks leave in the order of its tasks, or sets
+	Pack  Pack                 // its tasks come in sets
 }
 
 // Task is a turn of an operator.
@@ -82,9 +83,10 @@ type simulation struct {
 }
 
 type opState struct {
-	next    int64 // task number
-	tasks   map[int64]*simTask
-	head    int64
+	next  int64 // task number
+	tasks map[int64]*simTask
+	head  int64
+	packer
 	lives   map[int]int // of each worker
 	workers int         // of a pool: open or opening
 	stopped bool
@@ -92,6 +94,7 @@ type opState struct {
 
 type simTask struct {
 	Task
+	set     *set // nil: it is none's
 	from    []*block
 	plan    []Yield
 	at      int
@@ -99,13 +102,14 @@ type simTask struct {
 	service float64 // seconds since it started or went on
 	started bool
 	done    bool
+	last    bool // of its set to hand in: it makes what goes on
 }
 
 type block struct {
 	op    int
 	bytes int64
 	cut   int
-	left  int // tasks that have not finished with it
+	left  int // tasks, or sets, that have not finished with it
 }
 
 // Run simulates until everything is delivered.
@@ -113,6 +117,7 @@ func Run(cfg Config) (Result, error) {
 	sc := sched.Config{Memory: cfg.Memory, CPUs: cfg.CPUs, GPUs: cfg.GPUs}
 	for _, o := range cfg.Ops {
 		o.Output, o.Ordered = len(o.Next) > 0, o.Order
+		o.Sets = o.Pack.Blocks > 0
 		sc.Ops = append(sc.Ops, o.Op)
 	}
 	for i, o := range cfg.Ops {
@@ -136,7 +141,7 @@ func Run(cfg Config) (Result, error) {
 		m.at(admitEvery, m.refill)
 	}
 	for i, o := range cfg.Ops {
-		m.ops[i].tasks, m.ops[i].lives = map[int64]*simTask{}, map[int]int{}
+		m.ops[i].tasks, m.ops[i].lives, m.ops[i].sets = map[int64]*simTask{}, map[int]int{}, map[int64]*set{}
 		for w := range o.Workers {
 			if o.Max == 0 {
 				m.open(i, w, o.delay(w))
@@ -166,7 +171,7 @@ func Run(cfg Config) (Result, error) {
 
 func (m *simulation) checkAllDone() error {
 	for i := range m.ops {
-		if n := len(m.ops[i].tasks); n > 0 {
+		if n := len(m.ops[i].tasks) + len(m.ops[i].sets) + len(m.ops[i].filling); n > 0 {
 			return fmt.Errorf("%w: operator %d (%s) has %d tasks left: %+v", ErrStuck, i, m.cfg.Ops[i].Name, n, m.s.State(i))
 		}
 	}
@@ -208,7 +213,7 @@ func (m *simulation) settle() {
 		if m.err != nil {
 			return
 		}
-		if !m.decide(true, m.s.Settle) && len(m.pending) == 0 {
+		if !m.decide(true, m.s.Settle) && len(m.pending) == 0 && !m.flushSets() {
 			return
 		}
 	}
@@ -273,7 +278,7 @@ func (m *simulation) size(a sched.Action) {
 
 // step lets a task do its next piece of work.
 func (m *simulation) step(i int, t *simTask) {
-	if t.at == len(t.plan) {
+	if t.at == len(t.plan) && !t.handIn() {
 		m.at(0, func() { m.done(i, t) })
 		return
 	}
@@ -299,7 +304,7 @@ func (m *simulation) step(i int, t *simTask) {
 			m.step(i, t)
 			return
 		}
-		m.push(sched.Event{Kind: sched.Yield, Op: i, Task: t.ID, Bytes: y.Bytes, Seconds: t.service})
+		m.push(sched.Event{Kind: sched.Yield, Op: i, Task: t.ID, Bytes: y.Bytes, Seconds: t.service, Part: t.yieldsPart(y.Bytes)})
 		t.service = 0
 	})
 }
@@ -312,6 +317,10 @@ func (m *simulation) exist(bytes int64) {
 
 func (m *simulation) accept(i int, t *simTask) {
 	b := &block{op: i, bytes: t.plan[t.at].Bytes, cut: max(t.plan[t.at].Cut, 1)}
+	if t.set != nil && !t.last {
+		t.set.kept += b.bytes
+		return
+	}
 	if m.ops[i].stopped {
 		m.push(sched.Event{Kind: sched.Free, Op: i, Bytes: b.bytes})
 		return
@@ -325,6 +334,10 @@ func (m *simulation) deliver(i int, t *simTask) {
 	o := &m.ops[i]
 	if !m.cfg.Ops[i].Order {
 		m.flush(i, t)
+		return
+	}
+	if t.set != nil {
+		m.deliverSets(i)
 		return
 	}
 	if t.ID != o.head {
@@ -347,8 +360,15 @@ func (m *simulation) deliver(i int, t *simTask) {
 func (m *simulation) flush(i int, t *simTask) {
 	for _, b := range t.out {
 		next := m.cfg.Ops[i].Next
-		b.left = len(next) * b.cut
+		b.left = 0
 		for _, n := range next {
+			b.left += m.cfg.Ops[n].readers(b)
+		}
+		for _, n := range next {
+			if m.cfg.Ops[n].Pack.Blocks > 0 {
+				m.fill(n, b)
+				continue
+			}
 			for range b.cut {
 				m.newTask(n, b.bytes/int64(b.cut), []*block{b})
 			}
@@ -363,9 +383,8 @@ func (m *simulation) newTask(i int, bytes int64, from []*block) {
 		m.free(from)
 		return
 	}
-	t := &simTask{Task: Task{ID: o.next, Bytes: bytes}, from: from}
-	o.next++
-	o.tasks[t.ID] = t
+	t := o.add(bytes)
+	t.from = from
 	if m.admit != nil && from == nil {
 		m.admit.held = append(m.admit.held, held{i, t})
 		m.handOn()
@@ -384,12 +403,13 @@ func (m *simulation) done(i int, t *simTask) {
 	m.free(t.from)
 	t.done = true
 	m.res.Seconds = m.now
+	m.setDone(i, t)
 	if m.admit != nil {
 		m.admit.ops[i].tasks++
 		m.admit.ops[i].in += float64(t.Bytes)
 	}
 	m.push(sched.Event{Kind: sched.Done, Op: i, Task: t.ID, Seconds: t.service})
-	if m.cfg.Ops[i].Order {
+	if m.cfg.Ops[i].Order && t.set == nil {
 		m.deliver(i, t)
 	} else {
 		delete(m.ops[i].tasks, t.ID)

@@ -45,6 +45,28 @@ func TestStoppedJobsEnd(t *testing.T) {
 	}
 }
 
+func TestSetsAreDeliveredWhole(t *testing.T) {
+	for seed := range jobs() / 2 {
+		cfg, _ := sim.Random(seed)
+		switch seed % 4 {
+		case 1:
+			cfg = sim.WithFaults(cfg, seed)
+		case 2:
+			cfg = sim.WithPools(cfg, seed)
+		case 3:
+			cfg = sim.WithStop(cfg, seed)
+		}
+		cfg, want := sim.WithSets(cfg, seed)
+		res, err := sim.Run(cfg)
+		require.NoError(t, err, "seed %d: %+v", seed, cfg)
+		if seed%4 == 3 {
+			require.LessOrEqual(t, res.Delivered, want, "seed %d", seed)
+		} else {
+			require.Equal(t, want, res.Delivered, "seed %d", seed)
+		}
+	}
+}
+
 func TestPoolsKeepToTheirSizesAndDevices(t *testing.T) {
 	closed := 0
 	for seed := range jobs() / 4 {
