@@ -150,7 +150,7 @@ func (m *benchModel) bareRuns(b *testing.B, i int) []bareRun {
 		var run bareRun
 		for _, in := range c.spec.inputs {
 			data := make([]int64, n*length)
-			fillAs(data, in.role, group, n, length, 0, func(v int32) int64 { return int64(v) })
+			fillAs(data, in.role, group, block{rows: n, length: length}, func(v int32) int64 { return int64(v) })
 			t, err := ort.NewTensor(ort.NewShape(int64(n), int64(length)), data)
 			require.NoError(b, err)
 			run.inputs = append(run.inputs, t)

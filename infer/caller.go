@@ -37,10 +37,15 @@ type runStats struct {
 	tokens, padded, truncated int64
 }
 
-// vectors takes the embeddings of a batch, in no order.
+// vectors takes the vectors of a batch's texts, in no order.
 type vectors interface {
-	at(i int32) []float32 // where the vector of row i is to be written
+	at(i int32) []float32 // where the vector of text i is to be written
 	done(i int32)         // it was
+}
+
+// tokenVectors takes those of every token instead, where the spec's pooling is everyToken.
+type tokenVectors interface {
+	tokens(i int32, out *output, row, first, n int) // n of them, from the first on
 }
 
 func newCaller(s *session, spec *textSpec, cfg Config, pad int32, size activations, book func(stage.Purpose, int64)) (*caller, error) {
@@ -73,6 +78,9 @@ func (c *caller) embed(ctx context.Context, rows []row, into vectors) (runStats,
 	for i := range rows {
 		if n := c.spec.tokens; n > 0 && len(rows[i].ids) > n {
 			rows[i].ids = rows[i].ids[:n]
+			if rows[i].types != nil {
+				rows[i].types = rows[i].types[:n]
+			}
 			stats.truncated++
 		}
 		stats.tokens += int64(len(rows[i].ids))
@@ -133,7 +141,7 @@ func (c *caller) run(rows []row, into vectors) (padded int64, err error) {
 		if err != nil {
 			return 0, err
 		}
-		fill(data, in, rows, n, length, c.pad)
+		fill(data, in, rows, block{n, length, c.spec.left, c.pad})
 		c.values[i], err = ort.NewCustomDataTensor(ort.NewShape(int64(n), int64(length)), data, ort.TensorElementDataType(in.kind))
 		if err != nil {
 			return 0, fmt.Errorf("infer: input %q: %w", in.name, err)
@@ -156,7 +164,15 @@ func (c *caller) run(rows []row, into vectors) (padded int64, err error) {
 	}
 	out := newOutput(data, c.spec.kind, n, tokens, c.spec.dim, c.scratch)
 	for i, r := range rows {
-		c.spec.pooling.pool(into.at(r.at), &out, i, len(r.ids))
+		first := 0
+		if c.spec.left {
+			first = length - len(r.ids)
+		}
+		if c.spec.pooling == everyToken {
+			into.(tokenVectors).tokens(r.at, &out, i, first, len(r.ids))
+			continue
+		}
+		c.spec.pooling.pool(into.at(r.at), &out, i, first, len(r.ids))
 		into.done(r.at)
 	}
 	return int64(n * length), nil
@@ -244,21 +260,28 @@ func (t ElementType) size() int {
 	return 4
 }
 
-// fill writes an input of n rows by length tokens: rows padded behind, and behind the
-// rows copies of the last one where the model's batch is fixed (rows of padding alone
-// would make some models compute with NaN, which is slow).
-func fill(data []byte, in textInput, rows []row, n, length int, pad int32) {
+// block is the shape of an input, and how its rows are padded.
+type block struct {
+	rows, length int
+	left         bool
+	pad          int32
+}
+
+// fill writes an input of a block: rows padded behind or in front, and behind the rows
+// copies of the last one where the model's batch is fixed (rows of padding alone would
+// make some models compute with NaN, which is slow).
+func fill(data []byte, in textInput, rows []row, b block) {
 	switch in.kind {
 	case Int64:
-		fillAs(cells[int64](data), in.role, rows, n, length, pad, func(v int32) int64 { return int64(v) })
+		fillAs(cells[int64](data), in.role, rows, b, func(v int32) int64 { return int64(v) })
 	case Int32:
-		fillAs(cells[int32](data), in.role, rows, n, length, pad, func(v int32) int32 { return v })
+		fillAs(cells[int32](data), in.role, rows, b, func(v int32) int32 { return v })
 	case Float32:
-		fillAs(cells[float32](data), in.role, rows, n, length, pad, func(v int32) float32 { return float32(v) })
+		fillAs(cells[float32](data), in.role, rows, b, func(v int32) float32 { return float32(v) })
 	case Float16:
-		fillAs(cells[float16.Num](data), in.role, rows, n, length, pad, func(v int32) float16.Num { return float16.New(float32(v)) })
+		fillAs(cells[float16.Num](data), in.role, rows, b, func(v int32) float16.Num { return float16.New(float32(v)) })
 	case Bool:
-		fillAs(data, in.role, rows, n, length, pad, func(v int32) byte { return byte(min(max(v, 0), 1)) })
+		fillAs(data, in.role, rows, b, func(v int32) byte { return byte(min(max(v, 0), 1)) })
 	}
 }
 
@@ -267,27 +290,46 @@ func cells[T any](data []byte) []T {
 	return unsafe.Slice((*T)(unsafe.Pointer(&data[0])), len(data)/int(unsafe.Sizeof(t)))
 }
 
-func fillAs[T any](dst []T, r role, rows []row, n, length int, pad int32, as func(int32) T) {
-	zero, one, padding := as(0), as(1), as(pad)
-	for i := range n {
-		ids := rows[min(i, len(rows)-1)].ids
-		to := dst[i*length : (i+1)*length]
+func fillAs[T any](dst []T, r role, rows []row, b block, as func(int32) T) {
+	zero, one, padding := as(0), as(1), as(b.pad)
+	for i := range b.rows {
+		from := rows[min(i, len(rows)-1)]
+		all := dst[i*b.length : (i+1)*b.length]
+		to, rest := all[:len(from.ids)], all[len(from.ids):]
+		if b.left {
+			rest, to = all[:b.length-len(from.ids)], all[b.length-len(from.ids):]
+		}
 		switch r {
 		case tokenIDs:
-			for k, id := range ids {
+			for k, id := range from.ids {
 				to[k] = as(id)
 			}
-			fillWith(to[len(ids):], padding)
+			fillWith(rest, padding)
 		case attentionMask:
-			fillWith(to[:len(ids)], one)
-			fillWith(to[len(ids):], zero)
+			fillWith(to, one)
+			fillWith(rest, zero)
 		case positionIDs:
-			for k := range to {
-				to[k] = as(int32(k))
-			}
+			fillPositions(to, rest, b.left, as)
 		case tokenTypes:
-			fillWith(to, zero)
+			fillWith(all, zero)
+			for k, kind := range from.types {
+				to[k] = as(kind)
+			}
 		}
+	}
+}
+
+// fillPositions counts on over padding behind the tokens; padding before them is at 0.
+func fillPositions[T any](to, rest []T, left bool, as func(int32) T) {
+	for k := range to {
+		to[k] = as(int32(k))
+	}
+	for k := range rest {
+		at := int32(0)
+		if !left {
+			at = int32(len(to) + k)
+		}
+		rest[k] = as(at)
 	}
 }
 

@@ -56,7 +56,7 @@ func (m *Model) Embed(c EmbedConfig) (stage.Task, error) {
 	if c.Normalize != AsModel {
 		on = c.Normalize == Always
 	}
-	return &textTask{model: m, name: "embed", column: c.Column, prefix: prefix, tokenizer: tok,
+	return &textTask{model: m, spec: m.spec, name: "embed", column: c.Column, prefix: prefix, tokenizer: tok,
 		batch: positive(c.BatchSize, 64), actors: positive(c.Actors, 2),
 		settings: map[string]any{"output": c.Output, "normalize": on},
 		head:     &embedHead{name: c.Output, dim: m.spec.dim, normalize: on}}, nil

@@ -1,6 +1,10 @@
 package infer
 
-import "bytes"
+import (
+	"bytes"
+	"context"
+	"errors"
+)
 
 // ParseModel reads the header of an ONNX file in memory.
 func ParseModel(data []byte) (inputs, outputs []TensorInfo, err error) {
@@ -40,3 +44,64 @@ func CheckLibrary(path string) (version string, err error) { return checkLibrary
 
 // MinLibraryMinor is the oldest release 1.n that is taken.
 const MinLibraryMinor = minLibraryMinor
+
+// Tokens are the ids of a text or pair, and the types of its tokens.
+type Tokens struct{ IDs, Types []int32 }
+
+// RunOutput gives what the output of a name gives for texts: a vector of each, by a
+// pooling, or, where logits is the number of its dimensions, its scores.
+func (m *Model) RunOutput(ctx context.Context, name string, p Pooling, logits int, texts []Tokens) (vectors [][]float32, err error) {
+	spec, err := m.feed.vectors(m.file, m.folder, name, p)
+	if logits > 0 {
+		spec, err = m.feed.logits(m.file, m.folder, logits)
+	}
+	if err != nil {
+		return nil, err
+	}
+	u := &user{book: unbooked}
+	defer func() { err = errors.Join(err, m.release(u)) }()
+	s, err := m.acquire(ctx, u, spec)
+	if err != nil {
+		return nil, err
+	}
+	c, err := newCaller(s, spec, m.cfg, 0, m.activations(spec), unbooked)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, c.close()) }()
+	rows := make([]row, len(texts))
+	for i, t := range texts {
+		rows[i] = row{ids: t.IDs, types: t.Types, at: int32(i)}
+	}
+	out := &everyVector{newVectorList(len(texts), spec.dim, false)}
+	_, err = c.embed(ctx, rows, out)
+	return out.list, err
+}
+
+// everyVector puts the vectors of a text's tokens one behind the other.
+type everyVector struct{ *vectorList }
+
+func (v *everyVector) tokens(i int32, out *output, row, first, n int) {
+	v.list[i] = nil
+	for t := first; t < first+n; t++ {
+		v.list[i] = append(v.list[i], out.vector(row, t)...)
+	}
+}
+
+// Fill gives an input of rows of these tokens, padded to length.
+func Fill(name string, texts []Tokens, length int, left bool, pad int32) []int64 {
+	rows := make([]row, len(texts))
+	for i, t := range texts {
+		rows[i] = row{ids: t.IDs, types: t.Types}
+	}
+	out := make([]int64, len(texts)*length)
+	fillAs(out, roleNames[name], rows, block{len(texts), length, left, pad}, func(v int32) int64 { return int64(v) })
+	return out
+}
+
+// Sessions is how many sessions of the model are loaded or loading.
+func (m *Model) Sessions() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.loads)
+}

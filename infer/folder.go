@@ -1,6 +1,7 @@
 package infer
 
 import (
+	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -24,7 +25,10 @@ type folder struct {
 	pooling poolingConfig
 	modules []module // of sentence-transformers, in order; nil: not such a model
 	prompts map[string]string
+	prompt  string // the one that stands before texts by default; empty: none
 	labels  []string
+	left    bool   // padding stands before the tokens
+	unknown string // the unknown token, where the tokeniser's settings name it
 }
 
 // modelConfig is what we need of config.json. Families differ in what they call a thing.
@@ -33,6 +37,7 @@ type modelConfig struct {
 	Architectures []string          `json:"architectures"`
 	ProblemType   string            `json:"problem_type"`
 	Labels        map[string]string `json:"id2label"`
+	Number        int               `json:"num_labels"`
 	Positions     int               `json:"max_position_embeddings"`
 	PositionsGPT  int               `json:"n_positions"`
 	Hidden        int               `json:"hidden_size"`
@@ -43,6 +48,11 @@ type modelConfig struct {
 	Heads         int               `json:"num_attention_heads"`
 	HeadsDistil   int               `json:"n_heads"`
 	PadID         *int              `json:"pad_token_id"`
+	// What sentence-transformers makes scores of logits with, and its older name.
+	Sentence struct {
+		Activation string `json:"activation_fn"`
+	} `json:"sentence_transformers"`
+	OldActivation string `json:"sbert_ce_default_activation_function"`
 }
 
 func firstOf(values ...int) int {
@@ -200,13 +210,16 @@ func (f *folder) readJSON(name string, v any) (found bool, err error) {
 
 func (f *folder) read() error {
 	var tokenizer struct {
-		Max float64 `json:"model_max_length"` // 1e30 stands for no limit
+		Max     float64 `json:"model_max_length"` // 1e30 stands for no limit
+		Side    string  `json:"padding_side"`
+		Unknown any     `json:"unk_token"` // a string, or an object with its content
 	}
 	var sentence struct {
 		Max int `json:"max_seq_length"`
 	}
 	var prompts struct {
 		Prompts map[string]string `json:"prompts"`
+		Default string            `json:"default_prompt_name"`
 	}
 	for name, into := range map[string]any{
 		"config.json":                       &f.config,
@@ -219,7 +232,7 @@ func (f *folder) read() error {
 			return err
 		}
 	}
-	f.prompts = prompts.Prompts
+	f.prompts, f.prompt = prompts.Prompts, prompts.Default
 	f.limit = sentence.Max
 	if f.limit <= 0 && tokenizer.Max > 0 && tokenizer.Max < 1e9 {
 		f.limit = int(tokenizer.Max)
@@ -228,7 +241,57 @@ func (f *folder) read() error {
 		f.limit = reach
 	}
 	f.labels = orderedLabels(f.config.Labels)
+	if f.unknown, _ = tokenizer.Unknown.(string); f.unknown == "" {
+		if token, ok := tokenizer.Unknown.(map[string]any); ok {
+			f.unknown, _ = token["content"].(string)
+		}
+	}
+	f.left = tokenizer.Side == "left"
+	if tokenizer.Side == "" {
+		if err := f.readPadding(); err != nil {
+			return err
+		}
+	}
 	return f.readPooling()
+}
+
+// readPadding looks on which side tokenizer.json pads, where its settings don't say. The
+// vocabulary, which stands behind, is not read.
+func (f *folder) readPadding() error {
+	path := filepath.Join(f.dir, "tokenizer.json")
+	file, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("infer: model: %w", err)
+	}
+	defer file.Close()
+	d := json.NewDecoder(bufio.NewReader(file))
+	if _, err := d.Token(); err != nil {
+		return nil // not JSON: whoever opens the tokeniser says so
+	}
+	for d.More() {
+		key, err := d.Token()
+		if err != nil {
+			return nil
+		}
+		if key != "padding" {
+			var other json.RawMessage
+			if d.Decode(&other) != nil || key == "model" {
+				return nil
+			}
+			continue
+		}
+		var padding struct {
+			Direction string `json:"direction"`
+		}
+		if d.Decode(&padding) == nil {
+			f.left = padding.Direction == "Left"
+		}
+		return nil
+	}
+	return nil
 }
 
 func (f *folder) readPooling() error {

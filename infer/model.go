@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/penstock-data/penstock/preprocess/tokenize"
@@ -45,32 +46,35 @@ type Model struct {
 	cfg    Config
 	folder *folder
 	file   *modelFile
-	spec   *textSpec
-	cannot error // why the model cannot embed text
+	feed   *textSpec // how it is fed, whatever comes out; nil: it takes no text
+	spec   *textSpec // for embeddings, as its files say
+	cannot error     // why it cannot embed text
 
 	tokenizer func() (*tokenize.Tokenizer, error)
 	digests   func() []string
 
 	mu     sync.Mutex
 	closed bool
-	load   *load
-	users  []*user
+	loads  map[string]*load // by the output that they give
 
 	calls sync.WaitGroup // of EmbedTexts; added to under mu, before closed
 	idle  []*caller      // for EmbedTexts
 	own   *user          // EmbedTexts' hold on the session
 }
 
-// load is a session on its way.
+// load is a session for one of the model's outputs, or one on its way.
 type load struct {
+	spec    *textSpec
+	users   []*user
 	done    chan struct{} // closed when session and err are set
 	session *session
 	err     error
 }
 
-// user is someone who holds the session. The first of them is charged for the weights.
+// user is someone who holds a session. The first of them is charged for the weights.
 type user struct {
 	book func(stage.Purpose, int64)
+	load *load // nil: none yet, or no more
 }
 
 var errClosed = errors.New("infer: the model was closed")
@@ -82,7 +86,8 @@ var errClosed = errors.New("infer: the model was closed")
 // model_max_length of tokenizer_config.json, and never more than the model has positions
 // for. Pooling is that of the Pooling module's config.json, the mean where there is none;
 // vectors are normalised if modules.json has Normalize. A model that gives whole
-// sentence embeddings itself needs neither.
+// sentence embeddings itself needs neither. Rows are padded on the side that
+// tokenizer_config.json names, else tokenizer.json.
 func Open(ctx context.Context, cfg Config) (*Model, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -98,8 +103,10 @@ func Open(ctx context.Context, cfg Config) (*Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Model{cfg: cfg, folder: f, file: file}
-	m.spec, m.cannot = newTextSpec(file, f)
+	m := &Model{cfg: cfg, folder: f, file: file, loads: map[string]*load{}}
+	if m.feed, m.cannot = newTextSpec(file, f); m.cannot == nil {
+		m.spec, m.cannot = m.feed.vectors(file, f, "", NoPooling)
+	}
 	m.tokenizer = sync.OnceValues(m.openTokenizer)
 	m.digests = sync.OnceValue(m.digestFiles)
 	return m, nil
@@ -133,38 +140,39 @@ func (m *Model) maxTokens() int {
 }
 
 func (m *Model) fixedTokens() int {
-	if m.spec == nil {
+	if m.feed == nil {
 		return 0
 	}
-	return m.spec.tokens
+	return m.feed.tokens
 }
 
-func (m *Model) activations() activations {
+func (m *Model) activations(spec *textSpec) activations {
 	c := &m.folder.config
 	hidden := c.hidden()
-	if hidden == 0 && m.spec != nil {
-		hidden = m.spec.dim
+	if hidden == 0 {
+		hidden = spec.dim
 	}
 	return activations{hidden: hidden, inner: max(c.inner(), 4*hidden), heads: max(c.heads(), 1)}
 }
 
-// acquire gives the session, loading it if nobody has. The caller gives it back with
-// release, once, also after an error.
-func (m *Model) acquire(ctx context.Context, u *user) (*session, error) {
+// acquire gives the session for a spec, loading it if nobody has. The caller gives it back
+// with release, once, also after an error.
+func (m *Model) acquire(ctx context.Context, u *user, spec *textSpec) (*session, error) {
 	m.mu.Lock()
 	if m.closed {
 		m.mu.Unlock()
 		return nil, errClosed
 	}
-	m.users = append(m.users, u)
-	if len(m.users) == 1 {
+	l := m.loads[spec.output]
+	if l == nil {
+		l = &load{spec: spec, done: make(chan struct{})}
+		m.loads[spec.output] = l
+		go m.loadSession(l)
+	}
+	l.users, u.load = append(l.users, u), l
+	if len(l.users) == 1 {
 		u.book(stage.Weights, m.file.bytes)
 	}
-	if m.load == nil {
-		m.load = &load{done: make(chan struct{})}
-		go m.loadSession(m.load)
-	}
-	l := m.load
 	m.mu.Unlock()
 	select {
 	case <-l.done:
@@ -177,12 +185,12 @@ func (m *Model) acquire(ctx context.Context, u *user) (*session, error) {
 // loadSession runs on a goroutine of its own, since loading cannot be interrupted and
 // whoever waits for it can. If nobody is left by then, it closes what it loaded.
 func (m *Model) loadSession(l *load) {
-	l.session, l.err = openSession(m.cfg, m.file.path, m.spec)
+	l.session, l.err = openSession(m.cfg, m.file.path, l.spec)
 	m.mu.Lock()
 	close(l.done)
-	unwanted := len(m.users) == 0
+	unwanted := len(l.users) == 0
 	if unwanted || l.err != nil {
-		m.load = nil // the next one tries again
+		m.forget(l) // the next one tries again
 	}
 	m.mu.Unlock()
 	if unwanted && l.err == nil {
@@ -190,31 +198,41 @@ func (m *Model) loadSession(l *load) {
 	}
 }
 
-// release takes u off the session's users; the last one closes it. A u that is none is
+// forget drops a load that nobody is to join. The caller holds mu.
+func (m *Model) forget(l *load) {
+	if m.loads[l.spec.output] == l {
+		delete(m.loads, l.spec.output)
+	}
+}
+
+// release takes u off its session's users; the last one closes it. A u that is none is
 // ignored.
 func (m *Model) release(u *user) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for i, other := range m.users {
-		if other == u {
-			m.users = append(m.users[:i], m.users[i+1:]...)
-			if i == 0 {
-				u.book(stage.Weights, -m.file.bytes)
-				if len(m.users) > 0 {
-					m.users[0].book(stage.Weights, m.file.bytes)
-				}
-			}
-			break
+	l := u.load
+	if l == nil {
+		return nil
+	}
+	u.load = nil
+	i := slices.Index(l.users, u)
+	l.users = slices.Delete(l.users, i, i+1)
+	if i == 0 {
+		u.book(stage.Weights, -m.file.bytes)
+		if len(l.users) > 0 {
+			l.users[0].book(stage.Weights, m.file.bytes)
 		}
 	}
-	if len(m.users) > 0 || m.load == nil {
+	if len(l.users) > 0 {
 		return nil
 	}
 	select {
-	case <-m.load.done:
-		session := m.load.session
-		m.load = nil
-		return session.close()
+	case <-l.done:
+		m.forget(l)
+		if l.err != nil {
+			return nil
+		}
+		return l.session.close()
 	default:
 		return nil // loadSession closes it
 	}

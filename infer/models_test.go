@@ -29,7 +29,7 @@ func expected(t testing.TB) (texts []string, embeddings map[string][][]float32) 
 // Models of every input and output type, shape and pooling give what numpy gives.
 func TestTinyModels(t *testing.T) {
 	texts, want := expected(t)
-	require.Len(t, want, 12)
+	require.Len(t, want, 15)
 	for name, vectors := range want {
 		for _, c := range []infer.Config{{}, {RunTokens: 1}, {RunTokens: 1 << 20, ThreadsPerActor: 2}} {
 			t.Run(name, func(t *testing.T) {

@@ -5,10 +5,11 @@ import (
 	"slices"
 )
 
-// row is a text on its way through the model.
+// row is a text, or a pair of them, on its way through the model.
 type row struct {
-	ids []int32 // borrowed from the batch
-	at  int32   // which row of the batch
+	ids   []int32 // borrowed from the batch
+	types []int32 // of the tokens, likewise; nil: all 0
+	at    int32   // which text of the batch
 }
 
 // runCost is what a run costs beyond its tokens, in tokens: the weights have to come

@@ -16,32 +16,34 @@ const (
 	CLSPooling                      // the first token's
 	MaxPooling                      // the greatest of each component
 	LastTokenPooling                // the last token's
+
+	everyToken // none: the vectors of all tokens are wanted
 )
 
 func (p Pooling) String() string {
-	return [...]string{"none (in the model)", "mean", "cls", "max", "lasttoken"}[p]
+	return [...]string{"none (in the model)", "mean", "cls", "max", "lasttoken", "none (every token)"}[p]
 }
 
-// pool writes into dst the vector of a row of the output: n is how many tokens of the row
-// are real. It sums in float32, as the reference implementations do.
-func (p Pooling) pool(dst []float32, out *output, row, n int) {
+// pool writes into dst the vector of a row of the output, whose real tokens are n from the
+// first on. It sums in float32, as the reference implementations do.
+func (p Pooling) pool(dst []float32, out *output, row, first, n int) {
 	switch p {
 	case NoPooling:
 		copy(dst, out.vector(row, 0))
 	case CLSPooling:
-		copy(dst, out.vector(row, 0))
+		copy(dst, out.vector(row, min(first, out.tokens-1)))
 	case LastTokenPooling:
-		copy(dst, out.vector(row, max(n-1, 0)))
+		copy(dst, out.vector(row, max(first+n-1, 0)))
 	case MeanPooling:
-		meanPool(dst, out, row, n)
+		meanPool(dst, out, row, first, n)
 	case MaxPooling:
-		maxPool(dst, out, row, n)
+		maxPool(dst, out, row, min(first, out.tokens-1), n)
 	}
 }
 
-func meanPool(dst []float32, out *output, row, n int) {
+func meanPool(dst []float32, out *output, row, first, n int) {
 	clear(dst)
-	for t := range n {
+	for t := first; t < first+n; t++ {
 		v := out.vector(row, t)[:len(dst)]
 		for i := range dst {
 			dst[i] += v[i]
@@ -55,9 +57,9 @@ func meanPool(dst []float32, out *output, row, n int) {
 	}
 }
 
-func maxPool(dst []float32, out *output, row, n int) {
-	copy(dst, out.vector(row, 0))
-	for t := 1; t < n; t++ {
+func maxPool(dst []float32, out *output, row, first, n int) {
+	copy(dst, out.vector(row, first))
+	for t := first + 1; t < first+n; t++ {
 		v := out.vector(row, t)[:len(dst)]
 		for i := range dst {
 			dst[i] = max(dst[i], v[i])

@@ -36,6 +36,7 @@ type columns interface {
 // textTask is a tokeniser and a model with a head behind it.
 type textTask struct {
 	model     *Model
+	spec      *textSpec // how the model is run for this task
 	name      string
 	column    string
 	prefix    string
@@ -62,10 +63,11 @@ func (s *textStage) ID() stage.StageID {
 	t := s.task
 	raw, err := json.Marshal(struct {
 		Task      any
+		Output    string // of the model
 		Pooling   string
 		MaxTokens int
 		RunTokens int
-	}{t.settings, t.model.spec.pooling.String(), t.model.maxTokens(), t.model.cfg.runTokens()})
+	}{t.settings, t.spec.output, t.spec.pooling.String(), t.model.maxTokens(), t.model.cfg.runTokens()})
 	if err != nil {
 		raw = nil // settings are strings and numbers: they always are JSON
 	}
@@ -110,11 +112,11 @@ func tokenCost(rec arrow.Record, dst []int32) {
 func (s *textStage) open(ctx context.Context, env stage.Env) (stage.Worker, error) {
 	t := s.task
 	w := &textWorker{task: t, env: env, user: &user{book: env.Book}}
-	session, err := t.model.acquire(ctx, w.user)
+	session, err := t.model.acquire(ctx, w.user, t.spec)
 	if err != nil {
 		return nil, errors.Join(err, t.model.release(w.user))
 	}
-	w.caller, err = newCaller(session, t.model.spec, t.model.cfg, t.tokenizer.PadID(), t.model.activations(), env.Book)
+	w.caller, err = newCaller(session, t.spec, t.model.cfg, t.tokenizer.PadID(), t.model.activations(t.spec), env.Book)
 	if err == nil {
 		err = t.head.prepare(ctx, w.caller)
 	}

@@ -57,7 +57,7 @@ func (m *Model) borrow(ctx context.Context, pad int32) (*caller, error) {
 	}
 	m.mu.Unlock()
 	u := &user{book: unbooked}
-	s, err := m.acquire(ctx, u)
+	s, err := m.acquire(ctx, u, m.spec)
 	if err != nil {
 		return nil, errors.Join(err, m.release(u))
 	}
@@ -72,7 +72,7 @@ func (m *Model) borrow(ctx context.Context, pad int32) (*caller, error) {
 			return nil, err
 		}
 	}
-	return newCaller(s, m.spec, m.cfg, pad, m.activations(), unbooked)
+	return newCaller(s, m.spec, m.cfg, pad, m.activations(m.spec), unbooked)
 }
 
 func (m *Model) giveBack(c *caller) {

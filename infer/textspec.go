@@ -1,9 +1,12 @@
 package infer
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/penstock-data/penstock/stage"
 )
 
 // role is what an input of a text model wants to be told.
@@ -33,8 +36,9 @@ type textInput struct {
 // textSpec says how a text model is fed and where its vectors come out.
 type textSpec struct {
 	inputs  []textInput
-	batch   int // rows of each run; 0: any number
-	tokens  int // tokens of each row; 0: any number
+	batch   int  // rows of each run; 0: any number
+	tokens  int  // tokens of each row; 0: any number
+	left    bool // padding stands before the tokens
 	output  string
 	kind    ElementType // of the output
 	dim     int
@@ -43,21 +47,24 @@ type textSpec struct {
 	normalize bool
 }
 
-// newTextSpec works out how a model that embeds text is run, or why it cannot be.
+// newTextSpec works out how a text model is fed, or why it cannot be. What comes out of
+// it, the tasks choose.
 func newTextSpec(m *modelFile, f *folder) (*textSpec, error) {
-	s := &textSpec{}
+	s := &textSpec{left: f.left}
 	for _, in := range m.inputs {
 		if err := s.addInput(in); err != nil {
 			return nil, fmt.Errorf("infer: model %s: %w", m.path, err)
 		}
 	}
-	if !slices.ContainsFunc(s.inputs, func(in textInput) bool { return in.role == tokenIDs }) {
+	if !s.takes(tokenIDs) {
 		return nil, fmt.Errorf("infer: model %s takes no token ids: its inputs are %s", m.path, names(m.inputs))
 	}
-	if err := s.chooseOutput(m, f); err != nil {
-		return nil, err
-	}
 	return s, nil
+}
+
+// takes says whether the model has an input of a role.
+func (s *textSpec) takes(r role) bool {
+	return slices.ContainsFunc(s.inputs, func(in textInput) bool { return in.role == r })
 }
 
 func (s *textSpec) addInput(in TensorInfo) error {
@@ -97,11 +104,19 @@ func fix(size *int, d Dim) error {
 	return nil
 }
 
-// chooseOutput takes the vectors of tokens and the folder's pooling, or a vector per text
+// vectors chooses what comes out of a model that embeds text: the output of that name, or,
+// where it is empty, the vectors of tokens and the folder's pooling, or a vector per text
 // where there is only that, where the folder names no pooling, or where the folder has
-// steps that only the model itself can do.
-func (s *textSpec) chooseOutput(m *modelFile, f *folder) error {
+// steps that only the model itself can do. A pooling that is asked for takes the place of
+// the folder's.
+func (s textSpec) vectors(m *modelFile, f *folder, name string, pooling Pooling) (*textSpec, error) {
 	perToken, perText := pickOutputs(m.outputs)
+	if name != "" {
+		var err error
+		if perToken, perText, err = namedOutput(m, name); err != nil {
+			return nil, err
+		}
+	}
 	foreign := ""
 	for _, mod := range f.modules {
 		switch mod.name() {
@@ -112,37 +127,97 @@ func (s *textSpec) chooseOutput(m *modelFile, f *folder) error {
 			foreign = mod.name()
 		}
 	}
-	wholeOnly := foreign != "" || !f.pooling.present
+	wholeOnly := (foreign != "" || !f.pooling.present) && pooling == NoPooling
 	switch {
+	case perText != nil && perToken == nil && pooling != NoPooling:
+		return nil, fmt.Errorf("infer: model %s gives a vector for a text itself (output %s): there are no vectors of tokens to take the %s of",
+			m.path, names([]TensorInfo{*perText}), pooling)
 	case perText != nil && (perToken == nil || wholeOnly):
 		s.pooling = NoPooling
 		return s.takeOutput(m, f, *perText)
 	case perToken == nil:
-		return fmt.Errorf("infer: model %s gives no vectors: its outputs are %s; one of [batch, tokens, dim] or [batch, dim] is needed",
+		return nil, fmt.Errorf("infer: model %s gives no vectors: its outputs are %s; one of [batch, tokens, dim] or [batch, dim] is needed",
 			m.path, names(m.outputs))
-	case foreign != "":
-		return fmt.Errorf("infer: model %s: the folder's module %q is not supported: export the whole model, so that it has an output sentence_embedding",
+	case foreign != "" && name == "":
+		return nil, fmt.Errorf("infer: model %s: the folder's module %q is not supported: export the whole model, so that it has an output sentence_embedding",
 			m.path, foreign)
 	}
-	mode, err := f.pooling.mode()
-	if err != nil {
-		return err
+	s.pooling = pooling
+	if pooling == NoPooling {
+		var err error
+		if s.pooling, err = f.pooling.mode(); err != nil {
+			return nil, err
+		}
 	}
-	s.pooling = mode
 	return s.takeOutput(m, f, *perToken)
 }
+
+// namedOutput is the output of a name, by the number of its dimensions.
+func namedOutput(m *modelFile, name string) (perToken, perText *TensorInfo, err error) {
+	var have []string
+	for i, out := range m.outputs {
+		have = append(have, out.Name)
+		switch {
+		case out.Name != name:
+		case len(out.Shape) == 3:
+			return &m.outputs[i], nil, nil
+		case len(out.Shape) == 2:
+			return nil, &m.outputs[i], nil
+		default:
+			return nil, nil, fmt.Errorf("infer: model %s: output %s is no vector of a text: [batch, tokens, dim] or [batch, dim] is needed",
+				m.path, names(m.outputs[i:i+1]))
+		}
+	}
+	msg := fmt.Sprintf("infer: model %s has no output %q: its outputs are %s", m.path, name, names(m.outputs))
+	if near := stage.Nearest(name, have); near != "" {
+		msg += fmt.Sprintf("; did you mean %q?", near)
+	}
+	return nil, nil, errors.New(msg)
+}
+
+// logits chooses the scores that a classifier gives: for each text where rank is 2, for
+// each token where it is 3.
+func (s textSpec) logits(m *modelFile, f *folder, rank int) (*textSpec, error) {
+	var found *TensorInfo
+	for i, out := range m.outputs {
+		switch _, isVector := vectorNames[out.Name]; {
+		case out.Shape != nil && len(out.Shape) != rank, isVector:
+		case out.Name == "logits":
+			found = &m.outputs[i]
+		case found == nil && out.Shape != nil:
+			found = &m.outputs[i]
+		}
+	}
+	if found == nil {
+		return nil, fmt.Errorf("its outputs are %s", names(m.outputs))
+	}
+	s.pooling, s.normalize = NoPooling, false
+	if rank == 3 {
+		s.pooling = everyToken
+	}
+	out := *found
+	if n := len(out.Shape); n == 0 || out.Shape[n-1].Size <= 0 {
+		out.Shape = slices.Repeat([]Dim{{Size: -1}}, rank)
+		out.Shape[rank-1].Size = int64(max(len(f.labels), f.config.Number))
+	}
+	return s.takeOutput(m, f, out)
+}
+
+// vectorNames are the usual names of vectors, with their number of dimensions: those of
+// tokens, those of texts, and what is neither a vector of a text nor scores.
+var vectorNames = map[string]int{"last_hidden_state": 3, "token_embeddings": 3, "hidden_states": 3,
+	"sentence_embedding": 2, "sentence_embeddings": 2, "embedding": 2, "embeddings": 2, "text_embeds": 2, "pooler_output": 0}
 
 // pickOutputs finds the outputs for vectors of tokens and of whole texts, the usual names
 // before others. Logits are no vectors of a text, and neither is the output of BERT's tanh
 // layer.
 func pickOutputs(outputs []TensorInfo) (perToken, perText *TensorInfo) {
-	pick := func(rank int, usual ...string) *TensorInfo {
+	pick := func(rank int) *TensorInfo {
 		var first *TensorInfo
 		for i, out := range outputs {
-			known := slices.Contains(usual, out.Name)
 			switch {
 			case out.Shape != nil && len(out.Shape) != rank, out.Name == "logits", out.Name == "pooler_output":
-			case known:
+			case vectorNames[out.Name] == rank:
 				return &outputs[i]
 			case first == nil && out.Shape != nil:
 				first = &outputs[i]
@@ -150,14 +225,14 @@ func pickOutputs(outputs []TensorInfo) (perToken, perText *TensorInfo) {
 		}
 		return first
 	}
-	return pick(3, "last_hidden_state", "token_embeddings", "hidden_states"),
-		pick(2, "sentence_embedding", "sentence_embeddings", "embedding", "embeddings", "text_embeds")
+	return pick(3), pick(2)
 }
 
-func (s *textSpec) takeOutput(m *modelFile, f *folder, out TensorInfo) error {
+// takeOutput gives the spec with that output.
+func (s textSpec) takeOutput(m *modelFile, f *folder, out TensorInfo) (*textSpec, error) {
 	s.output, s.kind = out.Name, out.Type
 	if out.Type != Float32 && out.Type != Float16 {
-		return fmt.Errorf("infer: model %s: output %q is %s; float32 and float16 are supported", m.path, out.Name, out.Type)
+		return nil, fmt.Errorf("infer: model %s: output %q is %s; float32 and float16 are supported", m.path, out.Name, out.Type)
 	}
 	if n := len(out.Shape); n > 0 && out.Shape[n-1].Size > 0 {
 		s.dim = int(out.Shape[n-1].Size)
@@ -165,9 +240,9 @@ func (s *textSpec) takeOutput(m *modelFile, f *folder, out TensorInfo) error {
 		s.dim = firstOf(f.pooling.Dim, f.config.hidden())
 	}
 	if s.dim <= 0 || s.dim > 1<<20 {
-		return fmt.Errorf("infer: model %s: how long the vectors of output %q are stands neither in it nor in config.json (hidden_size)", m.path, out.Name)
+		return nil, fmt.Errorf("infer: model %s: how long the vectors of output %q are stands neither in it nor in config.json (hidden_size)", m.path, out.Name)
 	}
-	return nil
+	return &s, nil
 }
 
 func names(list []TensorInfo) string {

@@ -68,7 +68,7 @@ func (m *Model) ClassifyZeroShot(c ZeroShotConfig) (stage.Task, error) {
 		sentence := strings.ReplaceAll(c.Template, "{}", orElse(l.Description, l.Name))
 		h.sentences = append(h.sentences, tok.AppendIDs(nil, sentence))
 	}
-	return &textTask{model: m, name: "classify", column: c.Column, tokenizer: tok, head: h,
+	return &textTask{model: m, spec: m.spec, name: "classify", column: c.Column, tokenizer: tok, head: h,
 		batch: positive(c.BatchSize, 64), actors: positive(c.Actors, 2),
 		settings: map[string]any{"labels": c.Labels, "template": c.Template, "temperature": c.Temperature,
 			"label_column": c.LabelColumn, "score_column": c.ScoreColumn}}, nil

@@ -9,6 +9,9 @@ embeddings, computed with numpy on each text alone, without padding. What a toke
           + P[position] (if there are positions)
 
 so a wrong mask, padding, type or position shows in the result. The weights come from a fixed seed.
+
+The model "several" has more than one output: tokens' vectors, a vector of each text, and scores of texts and of tokens.
+models/several.json holds what each gives for pairs of texts, whose second half is of type 1.
 """
 import json
 import pathlib
@@ -36,14 +39,19 @@ def tokens(text, limit):
     return [2] + ids[:limit - 2] + [3]
 
 
-def reference(ids, spec):
+def token_vectors(ids, spec, types=0):
     h = E[ids]
     if spec.get("mask"):
         h = h + E[ids].mean(axis=0)
     if spec.get("types"):
-        h = h + T[0]
+        h = h + T[types]
     if spec.get("positions"):
         h = h + P[:len(ids)]
+    return h
+
+
+def reference(ids, spec):
+    h = token_vectors(ids, spec)
     pooled = {"mean": h.mean(axis=0), "cls": h[0], "max": h.max(axis=0), "lasttoken": h[-1]}[spec.get("pooling", "mean")]
     if spec.get("normalize"):
         pooled = pooled / np.linalg.norm(pooled)
@@ -83,23 +91,32 @@ def build(spec):
         h = node("Div", [h, node("Squeeze", [count, "two"], "count2")], "whole")
     out_kind = TensorProto.FLOAT16 if spec.get("half") else TensorProto.FLOAT
     node("Cast", [h], name, to=out_kind) if spec.get("half") else node("Identity", [h], name)
+    outputs = [helper.make_tensor_value_info(name, out_kind, shape)]
+    if spec.get("several"):
+        total = node("ReduceSum", [node("Mul", [h, wide], "kept_all"), "one"], "sum_all", keepdims=0)
+        node("Neg", [node("Div", [total, node("Squeeze", [count, "two"], "count2")], "whole")], "sentence_embedding")
+        node("Slice", ["whole", "zero", "three", "one"], "logits")
+        node("Slice", [h, "zero", "three", "two"], "token_logits")
+        outputs += [helper.make_tensor_value_info(n, out_kind, s) for n, s in
+                    (("sentence_embedding", [batch, DIM]), ("logits", [batch, 3]), ("token_logits", [batch, seq, 3]))]
     weights = [numpy_helper.from_array(E, "E"), numpy_helper.from_array(np.array([1], np.int64), "one"),
                numpy_helper.from_array(np.array([2], np.int64), "two")]
+    weights += [numpy_helper.from_array(np.array([n], np.int64), w) for n, w in ((0, "zero"), (3, "three"))] if spec.get("several") else []
     weights += [numpy_helper.from_array(T, "T")] if spec.get("types") else []
     weights += [numpy_helper.from_array(P, "P")] if spec.get("positions") else []
     if spec.get("old"):  # before IR version 4 initializers stood among the inputs
         inputs += [helper.make_tensor_value_info(w.name, w.data_type, w.dims) for w in weights]
-    graph = helper.make_graph(nodes, spec["name"], inputs, [helper.make_tensor_value_info(name, out_kind, shape)], weights)
+    graph = helper.make_graph(nodes, spec["name"], inputs, outputs, weights)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], producer_name="make_models.py")
     model.ir_version = 3 if spec.get("old") else 8
     onnx.checker.check_model(model)
     return model
 
 
-def tokenizer():
+def tokenizer(left):
     special = [{"id": i, "content": WORDS[i], "single_word": False, "lstrip": False, "rstrip": False, "normalized": False,
                 "special": True} for i in range(4)]
-    return {"version": "1.0", "truncation": None, "padding": None, "added_tokens": special,
+    return {"version": "1.0", "truncation": None, "padding": PADDING if left else None, "added_tokens": special,
             "normalizer": {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True, "strip_accents": None, "lowercase": True},
             "pre_tokenizer": {"type": "BertPreTokenizer"},
             "post_processor": {"type": "BertProcessing", "sep": ["[SEP]", 3], "cls": ["[CLS]", 2]},
@@ -107,6 +124,8 @@ def tokenizer():
             "model": {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##", "max_input_chars_per_word": 100,
                       "vocab": {w: i for i, w in enumerate(WORDS)}}}
 
+
+PADDING = {"strategy": "BatchLongest", "direction": "Left", "pad_to_multiple_of": None, "pad_id": 0, "pad_type_id": 0, "pad_token": "[PAD]"}
 
 MODELS = [
     dict(name="plain", mask="i64", types="i64", normalize=True),
@@ -121,6 +140,9 @@ MODELS = [
     dict(name="whole", mask="i64", whole=True, output="sentence_embedding"),
     dict(name="external", mask="i64", types="i64", external=True),
     dict(name="old_inputs", mask="i64", old=True),
+    dict(name="left", mask="i64", types="i64", positions="i64", pooling="lasttoken", side="left"),
+    dict(name="left_fixed", mask="i64", positions="i32", pooling="cls", batch=3, tokens=9, side="left in tokenizer.json"),
+    dict(name="several", mask="i64", types="i64", several=True),
 ]
 CLASSIFIER = dict(name="classifier", mask="i64", whole=True, output="logits")
 
@@ -140,7 +162,9 @@ def write(spec):
 
     put("config.json", {"model_type": "bert", "hidden_size": DIM, "max_position_embeddings": LIMIT, "num_attention_heads": 2,
                         "intermediate_size": 4 * DIM, "pad_token_id": 0})
-    put("tokenizer.json", tokenizer())
+    put("tokenizer.json", tokenizer(spec.get("side") == "left in tokenizer.json"))
+    if spec.get("side") == "left":
+        put("tokenizer_config.json", {"padding_side": "left"})
     steps = ["Transformer", "Pooling"] + (["Dense"] if spec.get("whole") else []) + (["Normalize"] if spec.get("normalize") else [])
     put("modules.json", [{"idx": i, "name": str(i), "path": "" if i == 0 else f"{i}_{s}", "type": "sentence_transformers.models." + s}
                          for i, s in enumerate(steps)])
@@ -152,6 +176,19 @@ def write(spec):
     return [[float(x) for x in reference(tokens(t, limit), spec)] for t in TEXTS]
 
 
+def several(spec):
+    """What each output gives for some pairs of ids and types."""
+    out = []
+    for n in (1, 4, 2, 7, 4):
+        ids = rng.integers(1, len(WORDS), n)
+        types = (np.arange(n) >= (n + 1) // 2).astype(int)
+        h = token_vectors(ids, spec, types)
+        whole = h.mean(axis=0)
+        out.append({k: v.tolist() for k, v in dict(ids=ids, types=types, last_hidden_state=h, sentence_embedding=-whole,
+                                                   logits=whole[:3], token_logits=h[:, :3]).items()})
+    return out
+
+
 shutil.rmtree(HERE, ignore_errors=True)
 expected = {spec["name"]: write(spec) for spec in MODELS}
 write(CLASSIFIER)
@@ -160,3 +197,4 @@ shutil.rmtree(HERE / "classifier" / "1_Pooling")
 (HERE / "classifier" / "config.json").write_text(json.dumps({"architectures": ["BertForSequenceClassification"],
     "id2label": {str(i): w for i, w in enumerate("ABCDEFGH")}, "max_position_embeddings": LIMIT}) + "\n")
 (HERE / "expected.json").write_text(json.dumps({"texts": TEXTS, "embeddings": expected}) + "\n")
+(HERE / "several.json").write_text(json.dumps(several(MODELS[-1])) + "\n")

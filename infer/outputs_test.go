@@ -1,0 +1,116 @@
+package infer_test
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/penstock-data/penstock/infer"
+)
+
+// pairs are ids with types, and what each output of the model "several" gives for them.
+type pair struct {
+	IDs, Types []int32
+	Tokens     [][]float32 `json:"last_hidden_state"`
+	Whole      []float32   `json:"sentence_embedding"`
+	Logits     []float32   `json:"logits"`
+	PerToken   [][]float32 `json:"token_logits"`
+}
+
+func severalPairs(t *testing.T) (want []pair, texts []infer.Tokens) {
+	raw, err := os.ReadFile(filepath.Join(tiny, "several.json"))
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(raw, &want))
+	for _, p := range want {
+		texts = append(texts, infer.Tokens{IDs: p.IDs, Types: p.Types})
+	}
+	return want, texts
+}
+
+// Each output of a model can be asked for, by name or by what it is, with types of tokens
+// and whatever the length of the others.
+func TestOutputsOfOneModel(t *testing.T) {
+	want, texts := severalPairs(t)
+	m := tinyModel(t, "several")
+	cases := map[string]struct {
+		name    string
+		pooling infer.Pooling
+		logits  int
+		want    func(p pair) []float32
+	}{
+		"the folder's":     {"", infer.NoPooling, 0, func(p pair) []float32 { return mean(p.Tokens) }},
+		"tokens, by name":  {"last_hidden_state", infer.NoPooling, 0, func(p pair) []float32 { return mean(p.Tokens) }},
+		"their first":      {"last_hidden_state", infer.CLSPooling, 0, func(p pair) []float32 { return p.Tokens[0] }},
+		"their last":       {"", infer.LastTokenPooling, 0, func(p pair) []float32 { return p.Tokens[len(p.Tokens)-1] }},
+		"texts, by name":   {"sentence_embedding", infer.NoPooling, 0, func(p pair) []float32 { return p.Whole }},
+		"scores of texts":  {"", infer.NoPooling, 2, func(p pair) []float32 { return p.Logits }},
+		"scores of tokens": {"", infer.NoPooling, 3, func(p pair) []float32 { return slices.Concat(p.PerToken...) }},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			got, err := m.RunOutput(t.Context(), c.name, c.pooling, c.logits, texts)
+			require.NoError(t, err)
+			for i, p := range want {
+				requireNear(t, [][]float32{c.want(p)}, got[i:i+1], 1e-5)
+			}
+			require.Zero(t, m.Sessions(), "the last user closes the session")
+		})
+	}
+}
+
+func mean(vectors [][]float32) []float32 {
+	out := make([]float32, len(vectors[0]))
+	for _, v := range vectors {
+		for i := range v {
+			out[i] += v[i] / float32(len(vectors))
+		}
+	}
+	return out
+}
+
+func TestOutputFaults(t *testing.T) {
+	_, texts := severalPairs(t)
+	ask := func(model, name string, p infer.Pooling, logits int) error {
+		_, err := tinyModel(t, model).RunOutput(t.Context(), name, p, logits, texts)
+		return err
+	}
+	require.ErrorContains(t, ask("several", "sentence_embeding", infer.NoPooling, 0), `no output "sentence_embeding"`)
+	require.ErrorContains(t, ask("several", "sentence_embeding", infer.NoPooling, 0), `did you mean "sentence_embedding"?`)
+	require.ErrorContains(t, ask("several", "sentence_embedding", infer.MaxPooling, 0), "no vectors of tokens to take the max of")
+	require.ErrorContains(t, ask("plain", "", infer.NoPooling, 2), "its outputs are last_hidden_state")
+}
+
+// Two outputs in use at once are two sessions, and neither outlives its users.
+func TestOutputsInUseAtOnce(t *testing.T) {
+	want, texts := severalPairs(t)
+	m := tinyModel(t, "several")
+	_, err := m.EmbedTexts(t.Context(), []string{"a"})
+	require.NoError(t, err)
+	require.Equal(t, 1, m.Sessions())
+	got, err := m.RunOutput(t.Context(), "", infer.NoPooling, 2, texts)
+	require.NoError(t, err)
+	requireNear(t, [][]float32{want[0].Logits}, got[:1], 1e-5)
+	require.Equal(t, 1, m.Sessions(), "that of EmbedTexts stays")
+}
+
+// What an input holds of short rows, on either side.
+func TestFill(t *testing.T) {
+	texts := []infer.Tokens{{IDs: []int32{7, 8}, Types: []int32{0, 1}}, {IDs: []int32{4, 5, 6, 9}}}
+	cases := []struct {
+		input       string
+		right, left []int64
+	}{
+		{"input_ids", []int64{7, 8, 2, 2, 4, 5, 6, 9}, []int64{2, 2, 7, 8, 4, 5, 6, 9}},
+		{"attention_mask", []int64{1, 1, 0, 0, 1, 1, 1, 1}, []int64{0, 0, 1, 1, 1, 1, 1, 1}},
+		{"token_type_ids", []int64{0, 1, 0, 0, 0, 0, 0, 0}, []int64{0, 0, 0, 1, 0, 0, 0, 0}},
+		{"position_ids", []int64{0, 1, 2, 3, 0, 1, 2, 3}, []int64{0, 0, 0, 1, 0, 1, 2, 3}},
+	}
+	for _, c := range cases {
+		require.Equal(t, c.right, infer.Fill(c.input, texts, 4, false, 2), c.input)
+		require.Equal(t, c.left, infer.Fill(c.input, texts, 4, true, 2), c.input)
+	}
+}
