@@ -1,10 +1,12 @@
-# CUDA without a toolkit: the driver's header from a wheel, and libcuda.a, which finds the real library at run time.
-# Packages cuda, pinned and infer/gpu have the build tag `cuda`, which make sets, with the flags by which cgo finds the
-# two; without the tag they are empty, so that plain `go build ./...` needs neither. `eval "$(make go-env)"` gives a
-# shell what make gives its recipes.
+# CUDA without a toolkit: the driver's header from a wheel; libcuda.a, which finds the real library at run time; and
+# libpenstock_ort.a, our shim over ONNX Runtime, whose header comes with the Go module of its binding. Packages cuda,
+# pinned and infer/gpu have the build tag `cuda`, which make sets, with the flags by which cgo finds these; without the
+# tag they are empty, so that plain `go build ./...` needs none of it. `eval "$(make go-env)"` gives a shell what make
+# gives its recipes.
 
 CC           ?= cc
-CSRC_SOURCES := $(wildcard csrc/driver/*.c csrc/driver/*.h csrc/driver/*.py csrc/driver/*.txt)
+CSRC_SOURCES := $(wildcard csrc/driver/*.c csrc/driver/*.h csrc/driver/*.py csrc/driver/*.txt) \
+	csrc/ort/ort.c csrc/ort/ort.h csrc/ort/seam.c csrc/ort/seam.h
 CSRC_FLAGS   := -std=gnu11 -O3 -g -fPIC -fvisibility=hidden -Wall -Wextra -Werror
 ASAN_FLAGS   := -std=gnu11 -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all -Wall -Wextra -Werror
 
@@ -13,10 +15,11 @@ CUDA_INCLUDE := $(CURDIR)/build/cuda/include
 CUDA_LIB     := $(CURDIR)/build/cuda/$(shell cat $(CSRC_SOURCES) | cksum | cut -d ' ' -f 1)
 HEADERS_DONE := build/cuda/include/.done
 CUDA_DONE    := $(CUDA_LIB)/libcuda.a
+ORT_MODULE   := github.com/yalue/onnxruntime_go
 
 export GOFLAGS     := $(strip $(filter-out -tags=cuda,$(GOFLAGS)) -tags=cuda)
 export CGO_CFLAGS  := -g -O2 "-I$(CUDA_INCLUDE)"
-export CGO_LDFLAGS := "-L$(CUDA_LIB)" -lcuda -ldl -lpthread
+export CGO_LDFLAGS := "-L$(CUDA_LIB)" -lpenstock_ort -lcuda -ldl -lpthread
 
 setup: $(CUDA_DONE)
 
@@ -29,8 +32,13 @@ $(HEADERS_DONE): scripts/cuda_headers.py $(VENV_DONE)
 	@touch $@
 
 $(CUDA_DONE): $(CSRC_SOURCES) $(HEADERS_DONE)
-	@echo "setup: libcuda.a, which finds CUDA's driver at run time"
+	@echo "setup: libcuda.a, which finds CUDA's driver at run time, and libpenstock_ort.a"
 	@mkdir -p $(@D)
+	@go mod download $(ORT_MODULE)
+	@include=$$(go list -m -f '{{.Dir}}' $(ORT_MODULE)); for part in ort seam; do \
+		$(CC) $(CSRC_FLAGS) -isystem "$$include" -I $(CUDA_INCLUDE) -I csrc/driver -I csrc/ort -c csrc/ort/$$part.c -o $(@D)/$$part.o; done
+	@rm -f $(@D)/libpenstock_ort.a
+	@ar rcs $(@D)/libpenstock_ort.a $(@D)/ort.o $(@D)/seam.o
 	@$(VENV) csrc/driver/trampolines.py $(CUDA_INCLUDE) csrc/driver/symbols.txt $(@D)/trampolines.c
 	@$(CC) $(CSRC_FLAGS) -I $(CUDA_INCLUDE) -I csrc/driver -c csrc/driver/driver.c -o $(@D)/driver.o
 	@$(CC) $(CSRC_FLAGS) -I $(CUDA_INCLUDE) -I csrc/driver -c $(@D)/trampolines.c -o $(@D)/trampolines.o

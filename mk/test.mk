@@ -1,6 +1,6 @@
 # The tests' lanes. `make test` runs them all, says how long each took, and goes on past one that fails.
 
-LANES  := lint unit race nocgo consumer
+LANES  := lint unit race nocgo consumer asan
 PURE   := expr stage batcher readers writers pipeline
 RACED  := $(PURE) job preprocess/tokenize
 # Lint and consumer have lanes of their own; vet is lint's.
