@@ -27,12 +27,12 @@ setup: $(CUDA_DONE)
 $(MODULES_DONE): $(CUDA_DONE)
 
 $(HEADERS_DONE): scripts/cuda_headers.py $(VENV_DONE)
-	@echo "setup: build/cuda/include, CUDA's driver header"
+	@echo "setup: build/cuda/include, CUDA's driver header" >&2
 	@$(VENV) scripts/cuda_headers.py $(@D)
 	@touch $@
 
 $(CUDA_DONE): $(CSRC_SOURCES) $(HEADERS_DONE)
-	@echo "setup: libcuda.a, which finds CUDA's driver at run time, and libpenstock_ort.a"
+	@echo "setup: libcuda.a, which finds CUDA's driver at run time, and libpenstock_ort.a" >&2
 	@mkdir -p $(@D)
 	@go mod download $(ORT_MODULE)
 	@include=$$(go list -m -f '{{.Dir}}' $(ORT_MODULE)); for part in ort seam; do \
