@@ -118,7 +118,7 @@ func (r *run) addOperator(name, kind string, n *planNode) *operator {
 
 // schedule describes the operators to the scheduler.
 func (r *run) schedule() sched.Config {
-	cfg := sched.Config{Memory: r.ledger.forBlocks(), CPUs: float64(r.cfg.CPUs)}
+	cfg := sched.Config{Memory: r.ledger.forBlocks(), CPUs: float64(r.cfg.CPUs), GPUs: len(r.cfg.GPUs)}
 	for _, o := range r.ops {
 		d := sched.Op{Name: o.name, CPU: 1, Output: true, Estimate: r.cfg.BlockBytes}
 		switch {
@@ -130,7 +130,7 @@ func (r *run) schedule() sched.Config {
 			need := o.step.bound.Need
 			d.Workers, d.CPU, d.Calls = r.poolSize(o), need.CPUTokens(), need.Calls()
 			if o.pooled() {
-				d.Workers, d.Max = need.Workers.Min, need.Workers.Max
+				d.Workers, d.Max, d.GPU = max(need.Workers.Min, 1), r.poolSize(o), need.GPU
 			}
 			d.Generator = need.Rows == stage.Many || slices.ContainsFunc(o.fused, func(f *operator) bool { return f.step.bound.Need.Rows == stage.Many })
 			d.Window = int64(4 * r.poolSize(o) * d.Calls)
@@ -152,10 +152,12 @@ func (r *run) readers() int { return max(r.cfg.CPUs, 2) }
 
 // poolSize is how many workers a stage gets.
 func (r *run) poolSize(o *operator) int {
-	pool := o.step.bound.Need.Workers
-	switch {
+	need := o.step.bound.Need
+	switch pool := need.Workers; {
 	case pool.Max > 0:
 		return pool.Max
+	case need.GPU > 0:
+		return max(pool.Min, len(r.cfg.GPUs)*int(1/need.GPU))
 	case pool.Min > 0:
 		return max(pool.Min, r.cfg.CPUs)
 	}

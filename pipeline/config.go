@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/penstock-data/penstock/stage"
@@ -19,6 +20,7 @@ type Config struct {
 	MemoryLimit int64
 	BlockLimit  int64 // bytes of blocks at once; 0: what MemoryLimit leaves them
 	CPUs        int   // CPU tokens shared by readers, stages and models; 0: GOMAXPROCS
+	GPUs        []int // ordinals of the devices whose shares ([stage.Need].GPU) workers get; none: no stage can have any
 	BlockBytes  int64 // target size of a block; 0: 8 MiB, less where the limit is small
 	GroupBytes  int64 // source bytes per group of splits, which is an output part; 0: 256 MiB
 	Unordered   bool  // rows may come out in another order than that of the source
@@ -57,6 +59,12 @@ func (c Config) withDefaults() (Config, error) {
 	var errs []error
 	if c.MemoryLimit < 0 || c.BlockLimit < 0 || c.CPUs < 0 || c.BlockBytes < 0 || c.GroupBytes < 0 {
 		errs = append(errs, errors.New("pipeline: MemoryLimit, BlockLimit, CPUs, BlockBytes and GroupBytes must not be negative"))
+	}
+	for i, d := range c.GPUs {
+		if d < 0 || slices.Contains(c.GPUs[:i], d) {
+			errs = append(errs, fmt.Errorf("pipeline: GPUs is %v: it must list ordinals from 0 on, each once", c.GPUs))
+			break
+		}
 	}
 	if c.OnError.MaxFraction < 0 || c.OnError.MaxFraction > 1 {
 		errs = append(errs, fmt.Errorf("pipeline: OnError.MaxFraction is %v: it must be between 0 and 1", c.OnError.MaxFraction))

@@ -24,7 +24,7 @@ func (d *Dataset) Check(ctx context.Context, cfg Config) (*arrow.Schema, error) 
 // check gives the plan as it was written.
 func (d *Dataset) check(ctx context.Context, cfg Config) (*plan, Config, error) {
 	cfg, cfgErr := cfg.withDefaults()
-	p, err := d.bind(ctx)
+	p, err := d.bind(ctx, cfg)
 	return p, cfg, errors.Join(cfgErr, err)
 }
 

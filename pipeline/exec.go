@@ -198,7 +198,7 @@ func (r *run) act(a sched.Action) {
 	o := r.ops[a.Op]
 	switch a.Kind {
 	case sched.OpenWorker:
-		r.openPooled(o, a.Worker)
+		r.openPooled(o, a.Worker, a.Device)
 		return
 	case sched.CloseWorker:
 		if o.phase < finishing && !o.stopped {

@@ -103,7 +103,10 @@ func (n *planNode) explainPhysical(b *strings.Builder, indent string) {
 		for _, s := range append([]*step{n.step}, n.fused...) {
 			parts = append(parts, s.name)
 		}
-		fmt.Fprintf(b, "%s-> %s: %s, %v CPU", indent, strings.Join(parts, " + "), workers(need.Workers), need.CPUTokens())
+		fmt.Fprintf(b, "%s-> %s: %s, %v CPU", indent, strings.Join(parts, " + "), workers(need), need.CPUTokens())
+		if need.GPU > 0 {
+			fmt.Fprintf(b, ", %v of a GPU each", need.GPU)
+		}
 		switch {
 		case n.step.auto:
 			b.WriteString(", batch size searched for")
@@ -114,14 +117,17 @@ func (n *planNode) explainPhysical(b *strings.Builder, indent string) {
 	}
 }
 
-func workers(p stage.Pool) string {
-	switch {
+func workers(need stage.Need) string {
+	switch p := need.Workers; {
+	case p == stage.Pool{} && need.GPU > 0:
+		return "workers by rates, as many as fit on the GPUs"
 	case p == stage.Pool{}:
 		return "workers by CPUs"
 	case p.Min == p.Max:
 		return fmt.Sprintf("%d workers", p.Max)
+	default:
+		return fmt.Sprintf("%d to %d workers", p.Min, p.Max)
 	}
-	return fmt.Sprintf("%d to %d workers", p.Min, p.Max)
 }
 
 func names(fields []arrow.Field) []string {

@@ -8,7 +8,7 @@ import (
 )
 
 // StageIDs is what names a plan in the fingerprint of its job.
-func StageIDs(d *Dataset) []stage.StageID { return d.stageIDs() }
+func StageIDs(d *Dataset) []stage.StageID { return d.stageIDs(stage.Placement{}) }
 
 // AutoCutter is the search for a batch size, without an executor.
 type AutoCutter struct {

@@ -21,19 +21,19 @@ type turn struct {
 }
 
 // openSlots opens a worker of a stage, and one of each that is fused behind.
-func (r *run) openSlots(ctx context.Context, o *operator) (*slot, error) {
+func (r *run) openSlots(ctx context.Context, o *operator, device int) (*slot, error) {
 	var first, last *slot
 	for i := -1; i < len(o.fused); i++ {
 		of := o
 		if i >= 0 {
 			of = o.fused[i]
 		}
-		w, err := r.openWorker(ctx, of)
+		w, err := r.openWorker(ctx, of, device)
 		if err != nil {
 			_ = first.close() // the first error is the one that counts
 			return nil, err
 		}
-		s := &slot{worker: w, op: of}
+		s := &slot{worker: w, device: device, op: of}
 		if last == nil {
 			first = s
 		} else {

@@ -65,6 +65,7 @@ const (
 // worker is one of an operator's workers, seen from the loop.
 type worker struct {
 	tasks   chan *task
+	device  int  // ordinal of the one that it has a share of
 	closing bool // it is asked for what it still holds, and then goes
 	closed  bool // tasks is closed
 }

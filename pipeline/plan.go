@@ -53,18 +53,20 @@ type step struct {
 type binder struct {
 	ctx    context.Context
 	faults []error
+	place  stage.Placement
 	places int // sources and stages so far
 }
 
 // bind checks a Dataset. All faults that can be found are reported at once; behind a stage
 // that cannot be bound its output is unknown, so there the search ends.
-func (d *Dataset) bind(ctx context.Context) (*plan, error) {
-	b := &binder{ctx: ctx}
+func (d *Dataset) bind(ctx context.Context, cfg Config) (*plan, error) {
+	b := &binder{ctx: ctx, place: cfg.placement()}
 	root := b.dataset(d)
 	if root == nil || len(b.faults) > 0 {
 		return nil, errors.Join(b.faults...)
 	}
-	return &plan{root: root, schema: root.schema}, nil
+	p := &plan{root: root, schema: root.schema}
+	return p, p.checkDevices(cfg.GPUs)
 }
 
 func (b *binder) fault(n node, err error) {
@@ -115,7 +117,7 @@ func (b *binder) over(in *planNode, n node) *planNode {
 	case stageNode:
 		return b.stage(in, n, n.st, n.cfg)
 	case taskNode:
-		stages, err := n.task.Expand(stage.Placement{})
+		stages, err := n.task.Expand(b.place)
 		if err != nil {
 			b.fault(n, err)
 			return nil
@@ -194,7 +196,7 @@ func jsonString(s string) json.RawMessage {
 
 // fingerprint names the job: what is read, what is done to it, where it goes.
 func (p *plan) fingerprint(d *Dataset, sink stage.Sink, cfg Config) stage.JobID {
-	ids := append(d.stageIDs(), sink.ID(), stage.StageID{Name: "schema", Settings: jsonString(p.schema.String())},
+	ids := append(d.stageIDs(cfg.placement()), sink.ID(), stage.StageID{Name: "schema", Settings: jsonString(p.schema.String())},
 		stage.StageID{Name: "seed", Settings: jsonString(fmt.Sprint(cfg.Seed))},
 		// what decides which rows a part holds
 		stage.StageID{Name: "parts", Settings: jsonString(fmt.Sprint(cfg.GroupBytes, cfg.Unordered, cfg.OnError.Skip))})
@@ -203,10 +205,10 @@ func (p *plan) fingerprint(d *Dataset, sink stage.Sink, cfg Config) stage.JobID 
 }
 
 // stageIDs is what a Dataset is made of, from its sources on.
-func (d *Dataset) stageIDs() []stage.StageID {
+func (d *Dataset) stageIDs(place stage.Placement) []stage.StageID {
 	var ids []stage.StageID
 	if d.up != nil {
-		ids = d.up.stageIDs()
+		ids = d.up.stageIDs(place)
 	}
 	switch n := d.node.(type) {
 	case readNode:
@@ -214,7 +216,7 @@ func (d *Dataset) stageIDs() []stage.StageID {
 	case stageNode:
 		return append(ids, n.st.ID())
 	case taskNode:
-		stages, err := n.task.Expand(stage.Placement{})
+		stages, err := n.task.Expand(place)
 		if err != nil { // then there is no job to name
 			return ids
 		}
@@ -228,7 +230,7 @@ func (d *Dataset) stageIDs() []stage.StageID {
 		return append(ids, stage.StageID{Name: n.name, Settings: jsonString(n.settings)})
 	case joinNode:
 		for _, side := range n.sides {
-			ids = append(ids, side.stageIDs()...)
+			ids = append(ids, side.stageIDs(place)...)
 		}
 	}
 	return append(ids, stage.StageID{Name: d.node.label()})

@@ -30,8 +30,9 @@ func (r *run) startStage(o *operator) {
 
 func (r *run) startWorker(o *operator, w int) {
 	tasks := o.workers[w].tasks // the list of workers belongs to the loop
+	device := o.workers[w].device
 	r.wg.Go(func() {
-		err := r.work(o, w, tasks)
+		err := r.work(o, w, device, tasks)
 		r.events <- event{kind: evGone, op: o, worker: w, err: err}
 	})
 }
@@ -41,13 +42,16 @@ func (o *operator) pooled() bool {
 	if o.step == nil {
 		return false
 	}
-	pool := o.step.bound.Need.Workers
-	return pool.Min > 0 && pool.Max > pool.Min
+	need := o.step.bound.Need
+	return need.GPU > 0 || need.Workers.Min > 0 && need.Workers.Max > need.Workers.Min
 }
 
-// openPooled opens another worker of a pool.
-func (r *run) openPooled(o *operator, w int) {
+// openPooled opens another worker of a pool, on a device of the list or on none (-1).
+func (r *run) openPooled(o *operator, w, device int) {
 	o.addWorkers(1, o.step.bound.Need.Calls())
+	if device >= 0 {
+		o.workers[w].device = r.cfg.GPUs[device]
+	}
 	if o.phase >= finishing || o.stopped { // too late: nothing is left for it
 		o.alive--
 		o.workers[w].closing = true
@@ -62,15 +66,16 @@ func (r *run) openPooled(o *operator, w int) {
 type slot struct {
 	mu     sync.RWMutex
 	worker stage.Worker
+	device int       // ordinal
 	op     *operator // whose worker it is
 	next   *slot     // of the stage that is fused behind
 	did    turn      // as a fused stage, in the task that runs
 }
 
 // work opens a worker, runs its tasks and closes it.
-func (r *run) work(o *operator, w int, tasks <-chan *task) (err error) {
+func (r *run) work(o *operator, w, device int, tasks <-chan *task) (err error) {
 	ctx := o.ctx
-	s, err := r.openSlots(ctx, o)
+	s, err := r.openSlots(ctx, o, device)
 	if err != nil {
 		if ctx.Err() != nil {
 			err = nil
@@ -95,13 +100,15 @@ func (r *run) work(o *operator, w int, tasks <-chan *task) (err error) {
 	return nil
 }
 
-func (r *run) openWorker(ctx context.Context, o *operator) (w stage.Worker, err error) {
+func (r *run) openWorker(ctx context.Context, o *operator, device int) (w stage.Worker, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("%s: open: panic: %v", o.name, p)
 		}
 	}()
-	w, err = o.step.bound.Open(ctx, r.env(o, stage.Blocks))
+	env := r.env(o, stage.Blocks)
+	env.Device = device
+	w, err = o.step.bound.Open(ctx, env)
 	if err != nil {
 		return nil, fmt.Errorf("%s: open: %w", o.name, err)
 	}
@@ -295,7 +302,7 @@ func (c *stageCall) replaceWorker(ctx context.Context, cause error) error {
 		}
 	}
 	c.slot.worker = closedWorker{}
-	w, err := c.r.openWorker(ctx, c.op)
+	w, err := c.r.openWorker(ctx, c.op, c.slot.device)
 	if err != nil {
 		return err
 	}

@@ -24,6 +24,12 @@ type Env struct {
 	// Count adds n to a counter of the operator's statistics. Use [Env.Add].
 	Count func(counter Counter, n int64)
 
+	// Device is the ordinal of the device that a worker whose stage asks for a share of one
+	// ([Need].GPU) was placed on, of those in the job's list: it opens there. The scheduler
+	// chooses it, so that no device is given away more than once. A worker that takes the
+	// place of a lost one gets the same. Without a share it says nothing.
+	Device int
+
 	Seed    uint64 // of the operator: the same for every worker and run of the same job
 	Attempt int    // 0 at first, then one more for each retry
 	Log     *slog.Logger

@@ -76,7 +76,7 @@ type Need struct {
 	Deterministic bool // the same rows give the same bits
 
 	CPU      float64       // tokens that one Process call holds; a GPU actor says 0. See [Need.CPUTokens]
-	GPU      float64       // share of a device for a worker
+	GPU      float64       // share of a device that a worker holds while it is open, up to 1: two workers of 0.5 share one. See [Env].Device
 	InFlight int           // Process calls at once on one worker; 0: 1
 	Timeout  time.Duration // for one Process call; 0: none
 	Workers  Pool
@@ -156,8 +156,8 @@ type Task interface {
 
 // Placement is where a task is to run.
 type Placement struct {
-	Device DeviceKind
-	Index  int // which device of that kind
+	Device DeviceKind // CUDA where the job has such devices
+	Index  int        // the first device of that kind that the job has; each worker is told its own: [Env].Device
 }
 
 // DeviceKind is a kind of device that models run on.

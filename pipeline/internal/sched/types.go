@@ -41,11 +41,11 @@ func (c Config) Check() error {
 			continue
 		}
 		if o.GPU < 0 || o.GPU > 1 {
-			return fmt.Errorf("sched: a worker of %s asks for %v of a device: a share is between 0 and 1", o.Name, o.GPU)
+			return fmt.Errorf("a worker of %s asks for %v of a device: a share is between 0 and 1", o.Name, o.GPU)
 		}
 		for n := range max(o.Workers, 1) {
 			if _, ok := devices.take(o.GPU); !ok {
-				return fmt.Errorf("sched: %d workers of %s with %v of a device each do not fit on %d devices beside the others: %d do",
+				return fmt.Errorf("%d workers of %s with %v of a device each do not fit on %d devices beside the others: %d do",
 					max(o.Workers, 1), o.Name, o.GPU, c.GPUs, n)
 			}
 		}
