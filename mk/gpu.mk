@@ -21,6 +21,11 @@ export GOFLAGS     := $(strip $(filter-out -tags=cuda,$(GOFLAGS)) -tags=cuda)
 export CGO_CFLAGS  := -g -O2 "-I$(CUDA_INCLUDE)"
 export CGO_LDFLAGS := "-L$(CUDA_LIB)" -lpenstock_ort -lcuda -ldl -lpthread
 
+# The emulated driver that tests open by the path in this variable; in the name so that Go's test cache sees a change of it.
+EMULATOR_SOURCES := $(wildcard csrc/emulator/*.c csrc/emulator/*.h)
+EMULATOR_DONE    := $(CURDIR)/build/cuda/emulator-$(shell cat $(EMULATOR_SOURCES) | cksum | cut -d ' ' -f 1)/libcuda-emulator.so
+export PENSTOCK_CUDA_EMULATOR := $(EMULATOR_DONE)
+
 setup: $(CUDA_DONE)
 
 # Whatever builds Go code depends on the modules, and so on these.
@@ -45,9 +50,18 @@ $(CUDA_DONE): $(CSRC_SOURCES) $(HEADERS_DONE)
 	@ar rcs $@.tmp $(@D)/driver.o $(@D)/trampolines.o
 	@mv $@.tmp $@
 
-go-env: $(CUDA_DONE) ## what a shell needs for go commands with the tag cuda: eval "$(make go-env)"
+test-unit soak: $(EMULATOR_DONE)
+
+$(EMULATOR_DONE): $(EMULATOR_SOURCES) $(HEADERS_DONE)
+	@echo "tests: libcuda-emulator.so, a CUDA driver without a GPU" >&2
+	@mkdir -p $(@D)
+	@$(CC) $(CSRC_FLAGS) -I $(CUDA_INCLUDE) -shared -Wl,-z,defs -o $@.tmp $(filter %.c,$(EMULATOR_SOURCES)) -lpthread
+	@mv $@.tmp $@
+
+go-env: $(CUDA_DONE) $(EMULATOR_DONE) ## what a shell needs for go commands with the tag cuda: eval "$(make go-env)"
 	@echo "export GOFLAGS='$(GOFLAGS)'"
 	@echo "export CGO_CFLAGS='$(CGO_CFLAGS)'"
 	@echo "export CGO_LDFLAGS='$(CGO_LDFLAGS)'"
+	@echo "export PENSTOCK_CUDA_EMULATOR='$(PENSTOCK_CUDA_EMULATOR)'"
 
 .PHONY: go-env

@@ -36,7 +36,7 @@ test-consumer: setup ## a foreign module that imports ours, by plain `go build`
 	@go test -vet=off -count=1 -timeout 300s ./internal/consumer
 
 soak: setup oracle ## what is too slow for make test: long tests, then each fuzz target for FUZZTIME (30s)
-	@go test -vet=off -tags soak -count=1 -timeout 2h ./...
+	@go test -vet=off -tags soak,cuda -count=1 -timeout 2h ./...
 	@scripts/fuzz.sh $(or $(FUZZTIME),30s)
 
 .PHONY: oracle test lint test-lint test-unit test-race test-nocgo test-consumer soak

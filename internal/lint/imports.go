@@ -63,7 +63,7 @@ var Owners = []Owner{
 }
 
 // CgoAllowed lists the packages where `import "C"` may stand.
-var CgoAllowed = []string{"cuda", "pinned", "infer/gpu", "preprocess/image", "internal/cmem"}
+var CgoAllowed = []string{"cuda", "pinned", "infer/gpu", "preprocess/image", "internal/cmem", "internal/cudaemu"}
 
 // CheckImports holds the files' imports of our own packages against the table.
 // Tests may also use the test helpers and whatever of ours keeps a pure package
