@@ -19,8 +19,9 @@ type pieces struct {
 	schema *arrow.Schema
 	cols   []arrow.Array // owned
 	pos, n int
-	booked bool  // cols are booked by whom they come from
-	held   int64 // booked for cols
+	own    []bool // by column: it lies in the memory of its consumer; nil: none does
+	booked bool   // cols are booked by whom they come from
+	held   int64  // booked for cols
 }
 
 func (p *pieces) left() int { return p.n - p.pos }
@@ -35,12 +36,6 @@ func (p *pieces) set(cols []arrow.Array, n int) {
 		}
 	}
 	p.env.Book(stage.ReaderBuffers, p.held)
-}
-
-// lend takes n bytes of the columns off the books: they are in somebody else's.
-func (p *pieces) lend(n int64) {
-	p.held -= n
-	p.env.Book(stage.ReaderBuffers, -n)
 }
 
 func (p *pieces) drop() {
@@ -69,19 +64,22 @@ func (p *pieces) fitting(maxBytes int64) int {
 // next gives as many rows as maxBytes allows, at least one.
 func (p *pieces) next(ctx context.Context, maxBytes int64) (arrow.Record, error) {
 	k := p.fitting(maxBytes)
-	if err := p.env.Room(ctx, p.bytes(p.pos, p.pos+k)); err != nil {
+	if err := p.env.Room(ctx, p.toCopy(k)); err != nil {
 		return nil, err
 	}
 	out := make([]arrow.Array, len(p.cols))
 	defer release(out)
 	for i, col := range p.cols {
 		field := p.schema.Field(i)
-		arr, err := copySpan(p.env.Allocator(i), col, p.pos, p.pos+k)
-		if err != nil {
+		if p.asIs(i, k) {
+			col.Retain()
+			out[i] = col
+		} else if arr, err := copySpan(p.env.Allocator(i), col, p.pos, p.pos+k); err != nil {
 			return nil, fmt.Errorf("column %q: %w", field.Name, err)
+		} else {
+			out[i] = arr
 		}
-		out[i] = arr
-		if !field.Nullable && arr.NullN() > 0 {
+		if !field.Nullable && out[i].NullN() > 0 {
 			return nil, fmt.Errorf("column %q has nulls, which the schema of the first file does not allow", field.Name)
 		}
 	}
@@ -89,6 +87,19 @@ func (p *pieces) next(ctx context.Context, maxBytes int64) (arrow.Record, error)
 		defer p.drop()
 	}
 	return array.NewRecord(p.schema, out, int64(k)), nil
+}
+
+// asIs says whether the next k rows of a column can be given without being copied.
+func (p *pieces) asIs(col, k int) bool { return k == p.n && col < len(p.own) && p.own[col] }
+
+// toCopy is how many bytes the next k rows take in memory that is still to be made.
+func (p *pieces) toCopy(k int) (sum int64) {
+	for i, col := range p.cols {
+		if !p.asIs(i, k) {
+			sum += spanBytes(col.Data(), p.pos, p.pos+k)
+		}
+	}
+	return sum
 }
 
 func (p *pieces) bytes(from, to int) int64 {

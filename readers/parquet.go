@@ -186,6 +186,9 @@ func (parquetFormat) open(ctx context.Context, env stage.Env, scan *fileScan, p 
 	}
 	r := &parquetReader{scan: scan, env: env, split: &p.split, in: in, group: p.part, pos: p.from}
 	r.pieces = pieces{env: env, schema: scan.schema, booked: true}
+	if r.spare, _ = scan.spare.Get().(*spareColumns); r.spare == nil {
+		r.spare = &spareColumns{}
+	}
 	if err := r.start(ctx, p.split); err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
@@ -243,11 +246,13 @@ type parquetReader struct {
 	mem     *bookedMemory
 	group   int
 	columns []*parquetColumn
+	spare   *spareColumns
 	pieces  pieces
 	pos     int64 // row that the next record begins with
 	decoded int64 // rows decoded so far
 	total   int64
 	rows    int64   // of the last decoding
+	planned int64   // bytes that there is room for
 	stored  float64 // bytes of the row group, unpacked, that are still to come
 	perRow  float64 // bytes in a record, by the last decoding
 	held    int64
@@ -273,28 +278,38 @@ func (r *parquetReader) start(ctx context.Context, split stage.Split) error {
 	}
 	meta := f.MetaData().RowGroups[r.group]
 	r.total = meta.NumRows
-	var cols []int
+	var cols, others []int
 	for _, i := range at {
 		cols = leaves(&f.nodes[i], cols)
+		if !f.flatLeaf(&f.nodes[i], r.group) { // flat columns have their large pages cut themselves
+			others = leaves(&f.nodes[i], others)
+		}
 	}
 	if err := r.readable(f, cols); err != nil {
 		return err
 	}
-	pages, shown := f.paged(r.env, r.group, cols)
+	whole := f
+	pages, shown := f.paged(r.env, r.group, others)
 	if pages != nil {
 		r.pages = pages
 		if f, err = openPages(r.in, pages, shown, r.mem); err != nil {
 			return err
 		}
 	}
-	f.props.BufferSize = int64(min(max(8<<20/max(len(cols), 1), 16<<10), 256<<10))
+	whole.props.BufferSize = int64(min(max(8<<20/max(len(cols), 1), 16<<10), 256<<10))
+	f.props.BufferSize = whole.props.BufferSize
 	for _, leaf := range cols {
 		chunk := meta.Columns[leaf].GetMetaData()
 		r.stored += float64(chunk.GetTotalUncompressedSize())
 	}
+	r.pieces.own = make([]bool, len(at))
 	return r.guard("", func() error {
 		for _, i := range at {
-			c, err := f.column(ctx, i, r.group, r.mem)
+			if node := &whole.nodes[i]; whole.flatLeaf(node, r.group) {
+				r.addFlat(whole, node)
+				continue
+			}
+			c, err := f.column(ctx, i, r.group)
 			if err != nil {
 				return fmt.Errorf("column %q: %w", f.fields[i].Name, err)
 			}
@@ -305,11 +320,33 @@ func (r *parquetReader) start(ctx context.Context, split stage.Split) error {
 	})
 }
 
+// addFlat adds the decoder of a leaf of a common kind, in the memory that a reader before left.
+func (r *parquetReader) addFlat(f *parquetFile, node *pqarrow.SchemaField) {
+	c := r.spare.take(len(r.columns))
+	f.flat(c, r.env, node, r.group)
+	c.room, c.mem = r.room, r.mem
+	c.book()
+	r.pieces.own[len(r.columns)] = true
+	r.columns = append(r.columns, &parquetColumn{node: node, flat: c})
+}
+
+// room waits until there is room for the strings of a column where they take more than all of
+// the record was thought to take.
+func (r *parquetReader) room(bytes int64) error {
+	r.planned -= bytes
+	if r.planned >= 0 {
+		return nil
+	}
+	more := -r.planned
+	r.planned = 0
+	if err := r.env.Room(r.in.ctx, more); err != nil {
+		return &roomError{r.decoded, err}
+	}
+	return nil
+}
+
 // hold books what Arrow's decoders keep of a column's file and pages.
 func (r *parquetReader) hold(c *parquetColumn, f *parquetFile) {
-	if c.flat != nil { // it books what it keeps itself
-		return
-	}
 	var n int64
 	for _, leaf := range c.order {
 		n += f.props.BufferSize
@@ -392,7 +429,8 @@ func (r *parquetReader) next(ctx context.Context, maxBytes int64) (stage.Batch, 
 			return stage.Batch{}, err
 		}
 		n := r.guess(maxBytes)
-		if err := r.env.Room(ctx, min(maxBytes, int64(float64(n)*r.expect()))); err != nil {
+		r.planned = min(maxBytes, int64(float64(n)*r.expect()))
+		if err := r.env.Room(ctx, r.planned); err != nil {
 			return stage.Batch{}, err
 		}
 		if err := r.decode(n); err != nil {
@@ -414,9 +452,10 @@ func (r *parquetReader) expect() float64 {
 	return max(r.perRow, r.stored/float64(max(r.total-r.decoded, 1)), 0.125)
 }
 
-// guess is how many rows to decode for a record of maxBytes.
+// guess is how many rows to decode for a record of maxBytes: few enough that they fit if they
+// are like those before, so that the record need not be cut.
 func (r *parquetReader) guess(maxBytes int64) int64 {
-	n := int64(max(float64(maxBytes)/r.expect(), 1))
+	n := int64(max(float64(maxBytes-maxBytes/32)/r.expect(), 1))
 	if len(r.columns) > 0 {
 		n = min(n, max(4*r.rows, firstRows))
 	}
@@ -433,7 +472,7 @@ func (r *parquetReader) decode(n int64) error {
 	for i := range r.columns {
 		name := r.scan.schema.Field(i).Name
 		err := r.guard(name, func() (err error) {
-			cols[i], err = r.columns[i].next(n)
+			cols[i], err = r.columns[i].next(n, r.env.Allocator(i))
 			return err
 		})
 		if err != nil {
@@ -443,11 +482,6 @@ func (r *parquetReader) decode(n int64) error {
 	}
 	r.decoded += n
 	r.pieces.set(cols, int(n))
-	for i, c := range r.columns {
-		if c.flat != nil { // books what it keeps itself
-			r.pieces.lend(wholeBytes(cols[i].Data()))
-		}
-	}
 	size := r.pieces.bytes(0, int(n))
 	r.rows, r.perRow, r.stored = n, float64(size)/float64(n), max(r.stored-float64(size), 0)
 	if r.decoded <= r.pos {
@@ -464,7 +498,9 @@ func (r *parquetReader) Close() error {
 	for _, c := range r.columns {
 		c.close()
 	}
-	r.columns = nil
+	r.spare.give(r.columns)
+	r.scan.spare.Put(r.spare)
+	r.columns, r.spare = nil, nil
 	r.pages.close()
 	if r.mem != nil {
 		r.mem.close()

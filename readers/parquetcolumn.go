@@ -37,13 +37,8 @@ func leaves(f *pqarrow.SchemaField, into []int) []int {
 }
 
 // column makes the decoder of field i.
-func (f *parquetFile) column(ctx context.Context, i, group int, mem *bookedMemory) (*parquetColumn, error) {
+func (f *parquetFile) column(ctx context.Context, i, group int) (*parquetColumn, error) {
 	c := &parquetColumn{node: &f.nodes[i], leaves: map[int]*pqarrow.ColumnReader{}}
-	if len(c.node.Children) == 0 {
-		if c.flat = f.flat(c.node, group, mem); c.flat != nil {
-			return c, nil
-		}
-	}
 	c.order = leaves(c.node, nil)
 	for _, leaf := range c.order {
 		r, err := f.arrow.GetFieldReader(ctx, leaf, map[int]bool{leaf: true}, []int{group})
@@ -55,10 +50,10 @@ func (f *parquetFile) column(ctx context.Context, i, group int, mem *bookedMemor
 	return c, nil
 }
 
-// next decodes n rows into ordinary memory, which a later call may use again.
-func (c *parquetColumn) next(n int64) (arrow.Array, error) {
+// next decodes n rows: into mem, if the column is flat, and into ordinary memory otherwise.
+func (c *parquetColumn) next(n int64, mem memory.Allocator) (arrow.Array, error) {
 	if c.flat != nil {
-		return c.flat.next(n)
+		return c.flat.next(int(n), mem)
 	}
 	for _, leaf := range c.order {
 		if err := c.leaves[leaf].LoadBatch(n); err != nil {
@@ -315,6 +310,9 @@ func releaseData(all []arrow.ArrayData) {
 // close gives the buffers of the leaves back. They are ordinary memory, so nothing is
 // lost if a reader that failed halfway cannot do that.
 func (c *parquetColumn) close() {
+	if c.flat != nil {
+		c.flat.pages.chunk.close()
+	}
 	defer func() { _ = recover() }()
 	for _, r := range c.leaves {
 		r.Release()

@@ -1,10 +1,8 @@
 package readers
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"math"
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
@@ -14,46 +12,58 @@ import (
 )
 
 // flatColumn decodes a column that is not nested, of a common type and encoding, straight
-// from its pages into buffers that it uses again. Arrow's decoder takes such a column value
+// from its pages into the memory of the consumer. Arrow's decoder takes such a column value
 // by value through a builder, and each page into new memory, for more than twice the time.
 type flatColumn struct {
-	pages  *flatPages
+	pages  flatPages
 	typ    arrow.DataType
 	phys   parquet.Type
 	width  int // bytes of a value; 0: strings and booleans
 	page   flatPage
 	dict   flatDict
 	hasDic bool
+	// room waits until there is room for the bytes of strings, which are not known before
+	// their lengths are; nil: it need not be asked.
+	room func(bytes int64) error
 
-	// the batch that is decoded; what next gave lies in these
+	// the record that is decoded
 	rows    int
-	nulls   int
-	values  []byte // fixed width, bits, or the bytes of strings
-	offsets []int32
-	wide    []int64 // offsets of large strings
-	valid   []byte  // empty: no null so far
-	indices []uint32
-	held    int64 // booked for all of these
+	set     int // values; the other rows are null
+	values  []byte
+	valid   []byte        // empty: no null so far
+	indices []uint32      // into the dictionary
+	ends    []int32       // of strings: the first set are those of the values
+	total   int           // bytes of strings
+	runs    []stringRun   // where strings lie
+	mem     *bookedMemory // books what is held
+	held    int64
 }
 
 // flatPage is a data page that is being decoded.
 type flatPage struct {
-	left  int    // rows
-	at    int    // row that comes next
-	valid []byte // a bit a row; nil: no nulls
-	bits  []byte // memory of valid
-	plain bool
-	data  []byte // plain values that are left
-	bit   int    // of data, for booleans
-	index indexRuns
+	left      int    // rows
+	at        int    // row that comes next
+	valid     []byte // a bit a row; nil: no nulls
+	bits      []byte // memory of valid
+	plain     bool
+	data      []byte // plain values that are left
+	plainBits []byte // memory of data, for booleans in runs
+	bit       int    // of data, for booleans
+	index     indexRuns
 }
 
 // flatDict holds a column's dictionary.
 type flatDict struct {
-	values  []byte
-	offsets []int32 // of strings
+	raw     []byte // as the page holds it
+	strings []dictString
 	n       int
 }
+
+// dictString is where a string lies in the dictionary's page.
+type dictString struct{ at, size uint32 }
+
+// indicesAtOnce is how many indices are looked up before the next are read.
+const indicesAtOnce = 1024
 
 var errFlat = errors.New("the data is corrupt: a page ends before its values do")
 
@@ -80,51 +90,83 @@ func large(t arrow.DataType) bool {
 	return t.ID() == arrow.LARGE_STRING || t.ID() == arrow.LARGE_BINARY
 }
 
-// next decodes n rows. The array lies in memory that the call after uses again.
-func (c *flatColumn) next(n int64) (arrow.Array, error) {
-	c.rows, c.nulls = 0, 0
-	c.values, c.valid, c.offsets = c.values[:0], c.valid[:0], append(c.offsets[:0], 0)
-	for c.rows < int(n) {
+// next decodes n rows into buffers of mem that are as large as what they hold.
+func (c *flatColumn) next(n int, mem memory.Allocator) (arrow.Array, error) {
+	out := flatBuffers{mem: mem}
+	defer out.release()
+	c.rows, c.set, c.total, c.values, c.valid, c.indices, c.runs = 0, 0, 0, nil, c.valid[:0], c.indices[:0], c.runs[:0]
+	switch {
+	case c.phys == parquet.Types.ByteArray:
+		c.ends = c.endsIn(&out, n)
+	case c.phys == parquet.Types.Boolean:
+		c.values = out.add((n + 7) / 8)
+		endBits(c.values)
+	default:
+		c.values = out.add(n * c.width)
+	}
+	for c.rows < n {
 		if c.page.left == 0 {
 			if err := c.load(); err != nil {
 				return nil, err
 			}
 			continue
 		}
-		if err := c.take(min(c.page.left, int(n)-c.rows)); err != nil {
+		if err := c.take(min(c.page.left, n-c.rows)); err != nil {
 			return nil, err
 		}
 	}
-	buffers := []*memory.Buffer{nil, memory.NewBufferBytes(c.values)}
-	if c.nulls > 0 {
-		buffers[0] = memory.NewBufferBytes(c.valid)
-	}
 	if c.phys == parquet.Types.ByteArray {
-		buffers = []*memory.Buffer{buffers[0], memory.NewBufferBytes(c.ends()), buffers[1]}
+		if err := c.finishStrings(&out); err != nil {
+			return nil, err
+		}
 	}
 	c.book()
-	data := array.NewData(c.typ, c.rows, buffers, nil, c.nulls, 0)
-	defer data.Release()
-	return array.MakeFromData(data), nil
+	return c.array(&out), nil
 }
 
-// ends are the offsets of strings, as wide as their type asks for.
-func (c *flatColumn) ends() []byte {
-	if !large(c.typ) {
-		return arrow.Int32Traits.CastToBytes(c.offsets)
+// array makes an array of the buffers.
+func (c *flatColumn) array(out *flatBuffers) arrow.Array {
+	var valid *memory.Buffer
+	if c.set < c.rows {
+		copy(out.add(len(c.valid)), c.valid)
+		valid = out.all[len(out.all)-1]
 	}
-	c.wide = c.wide[:0]
-	for _, end := range c.offsets {
-		c.wide = append(c.wide, int64(end))
+	buffers := []*memory.Buffer{valid, out.all[0]}
+	if c.phys == parquet.Types.ByteArray {
+		buffers = append(buffers, out.all[1])
 	}
-	return arrow.Int64Traits.CastToBytes(c.wide)
+	data := array.NewData(c.typ, c.rows, buffers, nil, c.rows-c.set, 0)
+	defer data.Release()
+	return array.MakeFromData(data)
+}
+
+// flatBuffers are the buffers of an array that is being made.
+type flatBuffers struct {
+	mem memory.Allocator
+	all []*memory.Buffer
+}
+
+func (b *flatBuffers) add(size int) []byte {
+	buf := memory.NewResizableBuffer(b.mem)
+	b.all = append(b.all, buf)
+	buf.Resize(size)
+	return buf.Bytes()
+}
+
+func (b *flatBuffers) release() {
+	for _, buf := range b.all {
+		buf.Release()
+	}
 }
 
 // book accounts for the memory that the column keeps.
 func (c *flatColumn) book() {
-	now := int64(cap(c.values) + 4*cap(c.offsets) + 8*cap(c.wide) + cap(c.valid) + 4*cap(c.indices) + cap(c.page.bits) +
-		cap(c.dict.values) + 4*cap(c.dict.offsets) + cap(c.pages.stored) + cap(c.pages.page) + c.pages.r.Size())
-	c.pages.mem.book(now - c.held)
+	now := int64(c.pages.held() + cap(c.valid) + 4*cap(c.indices) + cap(c.page.bits) + cap(c.page.plainBits) + cap(c.dict.raw) +
+		8*cap(c.dict.strings))
+	if large(c.typ) {
+		now += int64(4 * cap(c.ends))
+	}
+	c.mem.book(now - c.held)
 	c.held = now
 }
 
@@ -140,7 +182,7 @@ func (c *flatColumn) take(k int) error {
 	case c.phys == parquet.Types.Boolean:
 		err = c.booleans(k, set)
 	case c.phys == parquet.Types.ByteArray:
-		err = c.strings(k, set)
+		err = c.strings(set)
 	default:
 		err = c.fixed(k, set)
 	}
@@ -148,7 +190,7 @@ func (c *flatColumn) take(k int) error {
 		return err
 	}
 	c.validity(k, set)
-	p.left, p.at, c.rows, c.nulls = p.left-k, p.at+k, c.rows+k, c.nulls+k-set
+	p.left, p.at, c.rows, c.set = p.left-k, p.at+k, c.rows+k, c.set+set
 	return nil
 }
 
@@ -161,7 +203,9 @@ func (c *flatColumn) validity(k, set int) {
 		c.valid = extend(c.valid, (c.rows+7)/8)
 		bitutil.SetBitsTo(c.valid, 0, int64(c.rows), true)
 	}
-	c.valid = extend(c.valid, (c.rows+k+7)/8-len(c.valid))
+	had := len(c.valid)
+	c.valid = extend(c.valid, (c.rows+k+7)/8-had)
+	endBits(c.valid[had:])
 	if set == k {
 		bitutil.SetBitsTo(c.valid, int64(c.rows), int64(k), true)
 	} else {
@@ -169,24 +213,30 @@ func (c *flatColumn) validity(k, set int) {
 	}
 }
 
-// extend makes b n bytes longer, at a growing rate. What stands in them is not said.
-func extend(b []byte, n int) []byte {
+// endBits clears the last byte of a bitmap, whose end may be no row's: what comes out is to hang
+// on the rows alone, not on what the memory held before.
+func endBits(bitmap []byte) {
+	if n := len(bitmap); n > 0 {
+		bitmap[n-1] = 0
+	}
+}
+
+// extend makes b n values longer, at a growing rate. What stands in them is not said.
+func extend[T any](b []T, n int) []T {
 	if n <= 0 {
 		return b
 	}
 	if len(b)+n <= cap(b) {
 		return b[:len(b)+n]
 	}
-	grown := make([]byte, len(b)+n, max(len(b)+n, 2*cap(b)))
+	grown := make([]T, len(b)+n, max(len(b)+n, 2*len(b)))
 	copy(grown, b)
 	return grown
 }
 
 // fixed decodes set values into k places of fixed width.
 func (c *flatColumn) fixed(k, set int) error {
-	from := len(c.values)
-	c.values = extend(c.values, k*c.width)
-	into := c.values[from:]
+	into := c.values[c.rows*c.width : (c.rows+k)*c.width]
 	if c.page.plain {
 		size := set * c.width
 		if size > len(c.page.data) {
@@ -210,16 +260,17 @@ func (c *flatColumn) fixed(k, set int) error {
 // lookUp puts set values of the dictionary at the beginning of into.
 func (c *flatColumn) lookUp(into []byte, set int) error {
 	for done := 0; done < set; {
-		indices, err := c.nextIndices(set - done)
-		if err != nil {
+		n := min(set-done, indicesAtOnce)
+		c.indices = extend(c.indices[:0], n)
+		if err := c.readIndices(c.indices); err != nil {
 			return err
 		}
 		if c.width == 4 {
-			gather(arrow.Uint32Traits.CastFromBytes(into)[done:], arrow.Uint32Traits.CastFromBytes(c.dict.values), indices)
+			gather(arrow.Uint32Traits.CastFromBytes(into)[done:], arrow.Uint32Traits.CastFromBytes(c.dict.raw), c.indices)
 		} else {
-			gather(arrow.Uint64Traits.CastFromBytes(into)[done:], arrow.Uint64Traits.CastFromBytes(c.dict.values), indices)
+			gather(arrow.Uint64Traits.CastFromBytes(into)[done:], arrow.Uint64Traits.CastFromBytes(c.dict.raw), c.indices)
 		}
-		done += len(indices)
+		done += n
 	}
 	return nil
 }
@@ -231,27 +282,26 @@ func gather[T uint32 | uint64](into, dict []T, indices []uint32) {
 	}
 }
 
-// nextIndices gives up to n indices into the dictionary, all of which it has.
-func (c *flatColumn) nextIndices(n int) ([]uint32, error) {
+// readIndices fills indices with the next ones into the dictionary, all of which it has.
+func (c *flatColumn) readIndices(indices []uint32) error {
 	if !c.hasDic {
-		return nil, errors.New("the data is corrupt: a page refers to a dictionary that the column lacks")
+		return errors.New("the data is corrupt: a page refers to a dictionary that the column lacks")
 	}
-	indices := c.indices[:min(n, len(c.indices))]
 	if err := c.page.index.read(indices); err != nil {
-		return nil, err
+		return err
 	}
 	var highest uint32
 	for _, at := range indices {
 		highest = max(highest, at)
 	}
-	if int(highest) >= c.dict.n {
-		return nil, fmt.Errorf("the data is corrupt: value %d of a dictionary of %d", highest, c.dict.n)
+	if uint64(highest) >= uint64(c.dict.n) && len(indices) > 0 {
+		return fmt.Errorf("the data is corrupt: value %d of a dictionary of %d", highest, c.dict.n)
 	}
-	return indices, nil
+	return nil
 }
 
 // spread moves the first set values to the places that valid says; the others become zero.
-func spread[T uint32 | uint64](values []T, set int, valid []byte, at int) {
+func spread[T int32 | uint32 | uint64](values []T, set int, valid []byte, at int) {
 	from := set - 1
 	for to := len(values) - 1; to > from; to-- {
 		if bitutil.BitIsSet(valid, at+to) {
@@ -263,93 +313,9 @@ func spread[T uint32 | uint64](values []T, set int, valid []byte, at int) {
 	}
 }
 
-// strings decodes set strings for k rows.
-func (c *flatColumn) strings(k, set int) error {
-	from := len(c.offsets)
-	if need := from + k; need > cap(c.offsets) {
-		c.offsets = append(make([]int32, 0, max(need, 2*cap(c.offsets))), c.offsets...)
-	}
-	c.offsets = c.offsets[:from+k]
-	into := c.offsets[from:]
-	var err error
-	if c.page.plain {
-		err = c.plainStrings(into[:set])
-	} else {
-		err = c.dictStrings(into[:set])
-	}
-	if err != nil || set == k {
-		return err
-	}
-	at := set - 1
-	for to := k - 1; to > at; to-- {
-		end := c.offsets[from-1]
-		if at >= 0 {
-			end = into[at]
-		}
-		into[to] = end
-		if bitutil.BitIsSet(c.page.valid, c.page.at+to) {
-			at--
-		}
-	}
-	return nil
-}
-
-// plainStrings copies strings, each of which has its length before it.
-func (c *flatColumn) plainStrings(ends []int32) error {
-	data, at := c.page.data, len(c.values)
-	if free := cap(c.values) - at; free < len(data) { // a page's strings take less than the page
-		c.values = extend(c.values, len(data))
-	}
-	values := c.values[:cap(c.values)]
-	pos := 0
-	for i := range ends {
-		if len(data)-pos < 4 {
-			return errFlat
-		}
-		size := int(binary.LittleEndian.Uint32(data[pos:]))
-		pos += 4
-		if size > len(data)-pos {
-			return errFlat
-		}
-		at += copy(values[at:], data[pos:pos+size])
-		pos += size
-		ends[i] = int32(at)
-	}
-	c.page.data = data[pos:]
-	return c.ended(values[:at])
-}
-
-func (c *flatColumn) dictStrings(ends []int32) error {
-	values, dict := c.values, &c.dict
-	for len(ends) > 0 {
-		indices, err := c.nextIndices(len(ends))
-		if err != nil {
-			return err
-		}
-		for i, at := range indices {
-			values = append(values, dict.values[dict.offsets[at]:dict.offsets[at+1]]...)
-			ends[i] = int32(len(values))
-		}
-		if err := c.ended(values); err != nil {
-			return err
-		}
-		ends = ends[len(indices):]
-	}
-	return nil
-}
-
-func (c *flatColumn) ended(values []byte) error {
-	c.values = values
-	if len(values) > math.MaxInt32 {
-		return errors.New("the strings of a record take more than 2 GiB: read it in smaller ones")
-	}
-	return nil
-}
-
 // booleans decodes set bits into k.
 func (c *flatColumn) booleans(k, set int) error {
 	p := &c.page
-	c.values = extend(c.values, (c.rows+k+7)/8-len(c.values))
 	if !p.plain || p.bit+set > 8*len(p.data) {
 		return errFlat
 	}

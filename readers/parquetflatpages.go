@@ -1,12 +1,11 @@
 package readers
 
 import (
-	"bufio"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
-	"math/bits"
+	"math"
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/bitutil"
@@ -14,6 +13,8 @@ import (
 	"github.com/apache/arrow/go/v17/parquet/compress"
 	"github.com/apache/arrow/go/v17/parquet/metadata"
 	"github.com/apache/arrow/go/v17/parquet/pqarrow"
+
+	"github.com/penstock-data/penstock/stage"
 )
 
 const (
@@ -21,146 +22,200 @@ const (
 	encodingBitPacked = 4
 	encodingRLEDict   = 8
 
-	maxHeader     = 64 << 10
-	indicesAtOnce = 1024
+	maxHeader = 64 << 10
 )
 
 // flatPages reads the pages of a column chunk one after the other, into memory that it uses
 // again.
 type flatPages struct {
-	r        *bufio.Reader
+	chunk    chunkReader
 	codec    compress.Codec // nil: not compressed
+	snappy   bool
 	optional bool
-	stored   []byte
 	page     []byte
+	kept     [][]byte // pages that are still needed, beside the last
+	free     [][]byte
 	left     int64 // values of the chunk
 	most     int64 // bytes of a page
-	mem      *bookedMemory
+	cutter   func() *pageCutter
 }
 
-// flat makes the decoder of a column, if it is one that flatColumn knows.
-func (f *parquetFile) flat(node *pqarrow.SchemaField, group int, mem *bookedMemory) *flatColumn {
+// flatLeaf says whether flatColumn knows how to decode a field, if it is a leaf.
+func (f *parquetFile) flatLeaf(node *pqarrow.SchemaField, group int) bool {
+	if len(node.Children) > 0 {
+		return false
+	}
 	col := f.MetaData().Schema.Column(node.ColIndex)
 	chunk := f.MetaData().RowGroups[group].Columns[node.ColIndex]
-	width, ok := flatWidth(node.Field.Type, col.PhysicalType())
 	if f.WriterVersion().LessThan(metadata.Parquet816FixedVersion) { // its chunks may be longer than they say
-		return nil
+		return false
 	}
-	if !ok || col.MaxRepetitionLevel() > 0 || col.MaxDefinitionLevel() > 1 || chunk.MetaData == nil || chunk.CryptoMetadata != nil {
-		return nil
+	if _, ok := flatWidth(node.Field.Type, col.PhysicalType()); !ok || col.MaxRepetitionLevel() > 0 || col.MaxDefinitionLevel() > 1 {
+		return false
 	}
-	meta := chunk.MetaData
-	for _, e := range meta.Encodings {
+	if chunk.MetaData == nil || chunk.CryptoMetadata != nil {
+		return false
+	}
+	for _, e := range chunk.MetaData.Encodings {
 		switch int64(e) {
 		case encodingPlain, encodingPlainDict, encodingRLE, encodingRLEDict, encodingBitPacked:
 		default:
-			return nil
+			return false
 		}
 	}
-	codec, err := compress.GetCodec(compress.Compression(meta.Codec))
-	if err != nil {
-		return nil // Arrow's decoder says what is wrong
-	}
+	_, err := compress.GetCodec(compress.Compression(chunk.MetaData.Codec))
+	return err == nil // Arrow's decoder says what is wrong
+}
+
+// flat makes c, which has no file, the decoder of a leaf that flatLeaf knows.
+func (f *parquetFile) flat(c *flatColumn, env stage.Env, node *pqarrow.SchemaField, group int) {
+	col := f.MetaData().Schema.Column(node.ColIndex)
+	meta := f.MetaData().RowGroups[group].Columns[node.ColIndex].MetaData
 	start := meta.DataPageOffset
 	if meta.DictionaryPageOffset != nil && *meta.DictionaryPageOffset > 0 && *meta.DictionaryPageOffset < start {
 		start = *meta.DictionaryPageOffset
 	}
-	p := &flatPages{optional: col.MaxDefinitionLevel() == 1, left: meta.NumValues, mem: mem}
-	p.most = max(meta.TotalUncompressedSize, cutPage) + maxHeader
-	p.r = bufio.NewReaderSize(io.NewSectionReader(f.pages, start, meta.TotalCompressedSize), int(f.props.BufferSize))
-	if compress.Compression(meta.Codec) != compress.Codecs.Uncompressed {
-		p.codec = codec
+	p := &c.pages
+	p.optional, p.left = col.MaxDefinitionLevel() == 1, meta.NumValues
+	p.most = min(max(meta.TotalUncompressedSize, cutPage)+maxHeader, math.MaxInt32) // as the format bounds a page
+	p.chunk = newChunk(f.in, start, meta.TotalCompressedSize, int(f.props.BufferSize), p.chunk.buf)
+	p.cutter = func() *pageCutter { return f.cutterFor(env, node.ColIndex, meta.Codec.String()) }
+	if codec := compress.Compression(meta.Codec); codec != compress.Codecs.Uncompressed {
+		p.codec, _ = compress.GetCodec(codec)
+		p.snappy = codec == compress.Codecs.Snappy
 	}
-	return &flatColumn{pages: p, typ: node.Field.Type, phys: col.PhysicalType(), width: width, indices: make([]uint32, indicesAtOnce)}
+	c.typ, c.phys = node.Field.Type, col.PhysicalType()
+	c.width, _ = flatWidth(c.typ, c.phys)
 }
 
 // header reads the header of the next page.
 func (p *flatPages) header() (pageHeader, error) {
 	for size := 256; ; size *= 4 {
-		b, err := p.r.Peek(min(size, p.r.Size()))
-		if len(b) == 0 {
+		b, err := p.chunk.window(size)
+		if err != nil || len(b) == 0 {
 			return pageHeader{}, fmt.Errorf("the column ends early: %w", noEOF(err))
 		}
 		h, n, bad := parsePageHeader(b)
-		if bad == nil {
-			_, err = p.r.Discard(n)
-			return h, err
+		if bad == nil && h.unpacked > largePage && h.kind != pageDictionary && p.chunk.cutter == nil {
+			if cutter := p.cutter(); cutter != nil {
+				p.chunk.cut(cutter)
+				return p.header()
+			}
 		}
-		if !errors.Is(bad, errShortHeader) || size > p.r.Size() || err != nil {
+		if bad == nil {
+			p.chunk.skip(n)
+			return h, nil
+		}
+		if !errors.Is(bad, errShortHeader) || size >= maxHeader || len(b) < size {
 			return h, bad
 		}
 	}
 }
 
 func noEOF(err error) error {
-	if err == io.EOF {
+	if err == io.EOF || err == nil {
 		return io.ErrUnexpectedEOF
 	}
 	return err
 }
 
-// body reads a page as it is stored, but for what is compressed behind its first n bytes.
-func (p *flatPages) body(h pageHeader, n int64, packed bool) ([]byte, error) {
+// body reads a page into the memory of into, as it is stored, but for what is compressed
+// behind its first n bytes.
+func (p *flatPages) body(h pageHeader, n int64, packed bool, into []byte) ([]byte, error) {
 	if n > h.stored || n > h.unpacked || h.unpacked > p.most || h.stored > 2*p.most {
 		return nil, errBadHeader
 	}
 	if !packed || p.codec == nil {
-		p.page = extend(p.page[:0], int(h.stored))
-		_, err := io.ReadFull(p.r, p.page)
-		return p.page, noEOF(err)
+		into = extend(into[:0], int(h.stored))
+		return into, p.chunk.read(into)
 	}
-	p.stored, p.page = extend(p.stored[:0], int(h.stored)), extend(p.page[:0], int(h.unpacked))
-	if _, err := io.ReadFull(p.r, p.stored); err != nil {
+	stored, err := p.chunk.window(int(h.stored))
+	if int64(len(stored)) < h.stored {
 		return nil, noEOF(err)
 	}
-	copy(p.page, p.stored[:n])
-	if h.unpacked == n {
-		return p.page, nil
+	stored = stored[:h.stored]
+	p.chunk.skip(int(h.stored))
+	if size, _ := binary.Uvarint(stored[n:]); p.snappy && h.unpacked > n && size != uint64(h.unpacked-n) {
+		return nil, fmt.Errorf("a page of %d bytes unpacks to %d", h.unpacked-n, size)
 	}
-	out := p.codec.Decode(p.page[n:], p.stored[n:])
+	into = extend(into[:0], int(h.unpacked))
+	copy(into, stored[:n])
+	if h.unpacked == n {
+		return into, nil
+	}
+	out := p.codec.Decode(into[n:], stored[n:])
 	if int64(len(out)) != h.unpacked-n {
 		return nil, fmt.Errorf("a page of %d bytes unpacks to %d", h.unpacked-n, len(out))
 	}
-	if &out[0] != &p.page[n] {
-		copy(p.page[n:], out)
+	if &out[0] != &into[n] {
+		copy(into[n:], out)
 	}
-	return p.page, nil
+	return into, nil
 }
 
-// load reads the next data page, and the dictionary if it comes before it.
+// data reads a data page. The one before lies where it did, if it is to be kept.
+func (p *flatPages) data(h pageHeader, n int64, packed, keep bool) (err error) {
+	if keep && len(p.page) > 0 {
+		p.kept, p.page = append(p.kept, p.page), nil
+		if k := len(p.free); k > 0 {
+			p.page, p.free = p.free[k-1], p.free[:k-1]
+		}
+	}
+	p.page, err = p.body(h, n, packed, p.page)
+	return err
+}
+
+// forget takes back the pages that were kept.
+func (p *flatPages) forget() {
+	p.free = append(p.free, p.kept...)
+	clear(p.kept)
+	p.kept = p.kept[:0]
+}
+
+// held is how many bytes of memory there are.
+func (p *flatPages) held() int {
+	n := cap(p.chunk.buf) + cap(p.page)
+	for _, b := range p.kept {
+		n += cap(b)
+	}
+	for _, b := range p.free {
+		n += cap(b)
+	}
+	return n
+}
+
+// load reads the next data page, or the dictionary.
 func (c *flatColumn) load() error {
-	if c.pages.left <= 0 {
+	p := &c.pages
+	if p.left <= 0 {
 		return errors.New("the column ends early: the file is corrupt or cut short")
 	}
-	h, err := c.pages.header()
+	h, err := p.header()
 	if err != nil {
 		return err
 	}
+	keep := len(c.runs) > 0
 	switch h.kind {
 	case pageDictionary:
-		data, err := c.pages.body(h, 0, true)
-		if err != nil {
-			return err
-		}
-		return c.dictionary(data)
+		return c.dictionary(h)
 	case pageData:
-		data, err := c.pages.body(h, 0, true)
-		if err != nil {
+		if err := p.data(h, 0, true, keep); err != nil {
 			return err
 		}
-		return c.start1(h, data)
+		return c.start1(h, p.page)
 	case pageDataV2:
 		if h.defLen < 0 || h.repLen != 0 || h.defLen > h.unpacked {
 			return errBadHeader
 		}
-		data, err := c.pages.body(h, h.defLen, h.packed)
-		if err != nil {
+		if err := p.data(h, h.defLen, h.packed, keep); err != nil {
 			return err
 		}
-		return c.start(h, data[:h.defLen], data[h.defLen:], false)
+		return c.start(h, p.page[:h.defLen], p.page[h.defLen:], false)
 	}
-	_, err = io.CopyN(io.Discard, c.pages.r, h.stored) // an index page
-	return err
+	if h.stored > 2*p.most { // an index page
+		return errBadHeader
+	}
+	return p.chunk.read(make([]byte, h.stored))
 }
 
 // start1 begins a page of version 1, whose levels have their length before them.
@@ -221,182 +276,41 @@ func (p *flatPage) runBits(runs []byte) error {
 	if p.valid != nil {
 		n = bitutil.CountSetBits(p.valid, 0, p.left)
 	}
-	plain := make([]byte, (n+7)/8)
-	if _, err := runsToBits(plain, runs, n); err != nil {
+	p.plainBits = extend(p.plainBits[:0], (n+7)/8)
+	if _, err := runsToBits(p.plainBits, runs, n); err != nil {
 		return err
 	}
-	p.plain, p.data = true, plain
+	p.plain, p.data = true, p.plainBits
 	return nil
 }
 
-// readValidity gives a bit for each of n levels, in memory if it is large enough; nil if
-// all are 1.
-func readValidity(mem, levels []byte, n int, packed bool) (kept, valid []byte, err error) {
-	if !packed {
-		if head, used := binary.Uvarint(levels); used > 0 && head&1 == 0 && head>>1 >= uint64(n) && len(levels) > used && levels[used] == 1 {
-			return mem, nil, nil
-		}
-	}
-	mem = extend(mem[:0], (n+7)/8)
-	set := 0
-	if packed { // the highest bit first
-		for i := range mem {
-			mem[i] = bits.Reverse8(levels[i])
-		}
-		set = bitutil.CountSetBits(mem, 0, n)
-	} else if set, err = runsToBits(mem, levels, n); err != nil {
-		return mem, nil, err
-	}
-	if set == n {
-		return mem, nil, nil
-	}
-	return mem, mem, nil
-}
-
-// runsToBits reads n values of one bit in Parquet's hybrid of runs and bit packing, and
-// says how many are 1.
-func runsToBits(into, runs []byte, n int) (set int, err error) {
-	for at := 0; at < n; {
-		head, used := binary.Uvarint(runs)
-		if used <= 0 {
-			return 0, errBadLevels
-		}
-		runs = runs[used:]
-		if head&1 == 1 {
-			size := int(min(head>>1, uint64(len(runs)))) // the last run may leave out what is not needed
-			k := min(8*size, n-at)
-			if k == 0 {
-				return 0, errBadLevels
-			}
-			bitutil.CopyBitmap(runs, 0, k, into, at)
-			set += bitutil.CountSetBits(runs, 0, k)
-			at, runs = at+k, runs[size:]
-			continue
-		}
-		k := int(min(head>>1, uint64(n-at)))
-		if len(runs) == 0 || k == 0 {
-			return 0, errBadLevels
-		}
-		bitutil.SetBitsTo(into, int64(at), int64(k), runs[0]&1 == 1)
-		set += k * int(runs[0]&1)
-		at, runs = at+k, runs[1:]
-	}
-	return set, nil
-}
-
-// dictionary keeps the values of a dictionary page.
-func (c *flatColumn) dictionary(data []byte) error {
+// dictionary reads the values of a dictionary page.
+func (c *flatColumn) dictionary(h pageHeader) (err error) {
 	d := &c.dict
-	d.values, d.offsets, c.hasDic = append(d.values[:0], data...), d.offsets[:0], true
+	if c.hasDic {
+		return errors.New("the data is corrupt: the column has two dictionaries")
+	}
+	if d.raw, err = c.pages.body(h, 0, true, d.raw); err != nil {
+		return err
+	}
+	c.hasDic, d.strings = true, d.strings[:0]
 	if c.phys != parquet.Types.ByteArray {
 		if c.width > 0 {
-			d.n = len(data) / c.width
-			d.values = d.values[:d.n*c.width]
+			d.n = len(d.raw) / c.width
 		}
 		return nil
 	}
-	d.values, d.offsets = d.values[:0], append(d.offsets, 0)
-	for len(data) > 0 {
-		if len(data) < 4 {
+	for pos := 0; pos < len(d.raw); {
+		if len(d.raw)-pos < 4 {
 			return errFlat
 		}
-		size := int(binary.LittleEndian.Uint32(data))
-		if data = data[4:]; size > len(data) {
+		size := binary.LittleEndian.Uint32(d.raw[pos:])
+		if pos += 4; uint64(size) > uint64(len(d.raw)-pos) {
 			return errFlat
 		}
-		d.values = append(d.values, data[:size]...)
-		d.offsets = append(d.offsets, int32(len(d.values)))
-		data = data[size:]
+		d.strings = append(d.strings, dictString{uint32(pos), size})
+		pos += int(size)
 	}
-	d.n = len(d.offsets) - 1
+	d.n = len(d.strings)
 	return nil
-}
-
-// indexRuns reads the indices of a page in Parquet's hybrid of runs and bit packing.
-type indexRuns struct {
-	b     []byte
-	width int
-	value uint32 // of the run
-	n     int    // of it that are left
-	pack  []byte // of a bit-packed run
-	at    int    // value in pack
-	end   int    // values of pack
-}
-
-func (r *indexRuns) reset(b []byte, width int) error {
-	if width > 32 {
-		return errBadLevels
-	}
-	*r = indexRuns{b: b, width: width}
-	return nil
-}
-
-// read fills into.
-func (r *indexRuns) read(into []uint32) error {
-	for len(into) > 0 {
-		switch {
-		case r.n > 0:
-			k := min(r.n, len(into))
-			for i := range into[:k] {
-				into[i] = r.value
-			}
-			r.n, into = r.n-k, into[k:]
-		case r.at < r.end:
-			k := min(r.end-r.at, len(into))
-			r.unpack(into[:k])
-			r.at, into = r.at+k, into[k:]
-		default:
-			if err := r.run(); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-func (r *indexRuns) run() error {
-	if r.width == 0 { // all are the first
-		r.n, r.value = 1<<30, 0
-		return nil
-	}
-	head, used := binary.Uvarint(r.b)
-	if used <= 0 || head>>1 == 0 {
-		return errBadLevels
-	}
-	r.b = r.b[used:]
-	if head&1 == 1 {
-		size := int(min(head>>1*uint64(r.width), uint64(len(r.b)))) // the last run may leave out what is not needed
-		r.pack, r.at, r.end = r.b[:size], 0, size*8/r.width
-		if r.b = r.b[size:]; r.end == 0 {
-			return errBadLevels
-		}
-		return nil
-	}
-	size := (r.width + 7) / 8
-	if size > len(r.b) {
-		return errBadLevels
-	}
-	r.n, r.value = int(min(head>>1, 1<<30)), 0
-	for i := range size {
-		r.value |= uint32(r.b[i]) << (8 * i)
-	}
-	r.b = r.b[size:]
-	return nil
-}
-
-// unpack reads values of r.width bits, the lowest first, from value r.at of pack.
-func (r *indexRuns) unpack(into []uint32) {
-	mask := uint64(1)<<r.width - 1
-	bit := r.at * r.width
-	i := 0
-	for ; i < len(into) && bit>>3+8 <= len(r.pack); i++ {
-		into[i] = uint32(binary.LittleEndian.Uint64(r.pack[bit>>3:]) >> (bit & 7) & mask)
-		bit += r.width
-	}
-	for ; i < len(into); i++ {
-		var last [8]byte
-		copy(last[:], r.pack[bit>>3:])
-		into[i] = uint32(binary.LittleEndian.Uint64(last[:]) >> (bit & 7) & mask)
-		bit += r.width
-	}
 }

@@ -100,8 +100,8 @@ func (f *parquetFile) paged(env stage.Env, group int, cols []int) (*pagedInput, 
 		if m.DictionaryPageOffset != nil && *m.DictionaryPageOffset > 0 && *m.DictionaryPageOffset < start {
 			start = *m.DictionaryPageOffset
 		}
-		c := newPageCutter(in.input, env, meta.Schema.Column(leaf))
-		c.leaf, c.at, c.end, c.unpack.codec = leaf, start, start+m.TotalCompressedSize, m.Codec.String()
+		c := f.cutterFor(env, leaf, m.Codec.String())
+		c.at, c.end = start, start+m.TotalCompressedSize
 		in.chunks = append(in.chunks, c)
 		m.DataPageOffset = int64(len(in.chunks)) * pagesBase
 		m.DictionaryPageOffset = nil // it is the first page there

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/apache/arrow/go/v17/arrow"
 
@@ -137,7 +138,8 @@ type fileScan struct {
 	schema *arrow.Schema // the columns asked for
 	cols   []int         // where they stand in full
 	req    stage.ScanRequest
-	foots  footers // Parquet: footers read for the splits, kept for Open
+	foots  footers   // Parquet: footers read for the splits, kept for Open
+	spare  sync.Pool // Parquet: columns of readers that are closed, for their memory
 }
 
 // project picks the columns of the request.
