@@ -31,7 +31,7 @@ func (squares) Add(_ context.Context, env *job.Env, d *pipeline.Dataset) (*pipel
 			}
 			return []int64{x * x}, nil
 		}}
-	return d.Apply(st, pipeline.StageConfig{Actors: env.Settings.Actors, BatchSize: env.Settings.BatchSize}), nil
+	return d.Apply(st, pipeline.StageConfig{Actors: env.Settings.Actors, BatchSize: int(env.Settings.BatchSize)}), nil
 }
 
 // digests are those of the files of an output, less the manifest, which names the job.

@@ -37,15 +37,15 @@ type Stage struct {
 
 // Settings are those of a job as a whole. The zero value works.
 type Settings struct {
-	MemoryLimit   Size   `yaml:"memory_limit" check:"min=1048576"` // for all that the job holds; 0: 70 % of the cgroup's or the machine's memory
-	CPUs          int    `yaml:"cpus" check:"min=1"`               // shared by reading, stages and models; 0: all
-	PreserveOrder *bool  `yaml:"preserve_order"`                   // rows come out in the order of the source; nil: true
-	OnError       string `yaml:"on_error" check:"oneof=fail|skip"` // empty: fail
-	MaxErrors     int64  `yaml:"max_errors" check:"min=0"`         // with skip: give up when more rows than this have failed; 0: no bound
-	BatchSize     int    `yaml:"batch_size" check:"min=1,max=1000000"`
-	Actors        int    `yaml:"actors" check:"min=1,max=10000"`
-	Seed          uint64 `yaml:"seed"`
-	Show          int    `yaml:"show" check:"min=0,max=10000"` // keep the first rows of the result, for [Result].Shown
+	MemoryLimit   Size      `yaml:"memory_limit" check:"min=1048576"` // for all that the job holds; 0: 70 % of the cgroup's or the machine's memory
+	CPUs          int       `yaml:"cpus" check:"min=1"`               // shared by reading, stages and models; 0: all
+	PreserveOrder *bool     `yaml:"preserve_order"`                   // rows come out in the order of the source; nil: true
+	OnError       string    `yaml:"on_error" check:"oneof=fail|skip"` // empty: fail
+	MaxErrors     int64     `yaml:"max_errors" check:"min=0"`         // with skip: give up when more rows than this have failed; 0: no bound
+	BatchSize     BatchSize `yaml:"batch_size" check:"min=-1,max=1000000"`
+	Actors        int       `yaml:"actors" check:"min=1,max=10000"`
+	Seed          uint64    `yaml:"seed"`
+	Show          int       `yaml:"show" check:"min=0,max=10000"` // keep the first rows of the result, for [Result].Shown
 }
 
 // Strings is a list of strings that may be written as one string.

@@ -100,7 +100,9 @@ func TestFaults(t *testing.T) {
 		"indentation":       {in + "stages:\n  - embed:\n    model: m\n" + out, "j.yaml:3:5: stages[0]: want a stage as a map of one key, such as `select: [id, text]`, not a map of 2 keys (is the indentation right?)"},
 		"stage is a number": {in + "stages: [3]\n" + out, "j.yaml:2:10: stages[0]: want a stage as a map of one key, such as `select: [id, text]`, not the number 3"},
 		"unknown setting":   {in + "stages:\n  - embed: {model: m, bach_size: 3}\n" + out, `j.yaml:3:23: stages[0].embed: unknown key "bach_size"; did you mean "batch_size"?`},
-		"wrong type":        {in + "stages:\n  - embed: {model: m, batch_size: many}\n" + out, `j.yaml:3:35: stages[0].embed.batch_size: want a whole number, not the string "many"`},
+		"wrong type":        {in + "stages:\n  - embed: {model: m, batch_size: many}\n" + out, `j.yaml:3:35: stages[0].embed.batch_size: want a whole number or auto, not the string "many"`},
+		"no batch size":     {in + out + "run: {batch_size: 0}\n", `j.yaml:3:19: run.batch_size: 0 is too small: at least 1`},
+		"not even auto":     {in + out + "run: {batch_size: -1}\n", `j.yaml:3:19: run.batch_size: -1 is too small: at least 1`},
 		"fraction":          {in + "stages:\n  - embed: {model: m, actors: 1.5}\n" + out, `j.yaml:3:31: stages[0].embed.actors: want a whole number, not the number 1.5`},
 		"out of range":      {in + "stages:\n  - embed: {model: m, actors: 0}\n" + out, `j.yaml:3:31: stages[0].embed.actors: 0 is too small: at least 1`},
 		"too large":         {in + "stages:\n  - embed: {model: m, batch_size: 2000000}\n" + out, `j.yaml:3:35: stages[0].embed.batch_size: 2000000 is too large: at most 1000000`},
@@ -145,7 +147,7 @@ func TestSet(t *testing.T) {
 		"sink.path=a: b", "source.filter=x > 1", "sink.file_name=*-{group}", "run.on_error='skip'"}}.Parse([]byte(text), "j.yaml")
 	require.NoError(t, err)
 	assert.Equal(t, job.Strings{"a.csv", "b.csv"}, j.Source.Path)
-	assert.Equal(t, 32, j.Stages[0].Step.(job.Embed).BatchSize)
+	assert.EqualValues(t, 32, j.Stages[0].Step.(job.Embed).BatchSize)
 	assert.Equal(t, job.Limit(5), j.Stages[1].Step)
 	assert.Equal(t, job.Size(1<<30), j.Settings.MemoryLimit)
 	assert.Equal(t, "a: b", j.Sink.Path)
@@ -165,6 +167,25 @@ func TestSet(t *testing.T) {
 		if assert.Error(t, err, set) {
 			assert.Equal(t, want, err.Error())
 		}
+	}
+}
+
+func TestBatchSize(t *testing.T) {
+	j, err := job.Parse([]byte("source: {path: in.csv}\nstages:\n  - embed: {model: m, batch_size: auto}\n  - embed: {model: m}\nsink: {path: out}\nrun: {batch_size: auto}\n"), "j.yaml")
+	require.NoError(t, err)
+	assert.Equal(t, job.AutoBatch, j.Stages[0].Step.(job.Embed).BatchSize)
+	assert.Equal(t, job.AutoBatch, j.Settings.BatchSize)
+	j.Pool(0, 32)
+	assert.EqualValues(t, 32, j.Stages[1].Step.(job.Embed).BatchSize)
+	for text, want := range map[string]job.BatchSize{"auto": job.AutoBatch, "64": 64, "1000000": 1_000_000} {
+		var b job.BatchSize
+		require.NoError(t, b.UnmarshalText([]byte(text)))
+		assert.Equal(t, want, b)
+		assert.Equal(t, text, b.String())
+	}
+	for _, text := range []string{"", "-1", "0", "1000001", "1e3", "automatic", "12 rows"} {
+		var b job.BatchSize
+		assert.Error(t, b.UnmarshalText([]byte(text)), text)
 	}
 }
 

@@ -80,7 +80,7 @@ func (e *Env) Model(ctx context.Context, cfg infer.Config) (*infer.Model, error)
 func (e *Env) OnClose(f func() error) { e.closers = append(e.closers, f) }
 
 // pool is a step's own number of actors and batch size, else the job's.
-func (e *Env) pool(actors, batch int) (int, int) {
+func (e *Env) pool(actors int, batch BatchSize) (int, BatchSize) {
 	if actors == 0 {
 		actors = e.Settings.Actors
 	}

@@ -56,7 +56,7 @@ func (d *Dataset) Apply(st stage.Stage, cfg StageConfig) *Dataset {
 }
 
 // Run adds a task, which becomes one or more stages once its place is known. cfg holds for
-// the stage that has a pool of workers: the model.
+// the stage that has a pool of workers, which is the model, or without one for the last.
 func (d *Dataset) Run(task stage.Task, cfg StageConfig) *Dataset {
 	return d.then(taskNode{task, cfg})
 }

@@ -204,3 +204,25 @@ func TestCallsHoldTheirCPUTokens(t *testing.T) {
 	require.LessOrEqual(t, most, 3.0)
 	require.GreaterOrEqual(t, most, 2.0)
 }
+
+// pair is a task of two stages.
+type pair struct{ first, last *stagetest.FakeStage }
+
+func (p pair) Expand(stage.Placement) ([]stage.Stage, error) {
+	return []stage.Stage{p.first, p.last}, nil
+}
+
+func TestATaskIsConfiguredAtItsModel(t *testing.T) {
+	pool := stage.Need{Workers: stage.Pool{Min: 2, Max: 2}}
+	for want, task := range map[string]pair{
+		"-> tokenise: workers by CPUs, 1 CPU\n": {&stagetest.FakeStage{Name: "tokenise", Column: "x"}, &stagetest.FakeStage{Name: "infer", Column: "x", Need: pool}},
+		"-> choose: workers by CPUs, 1 CPU\n":   {&stagetest.FakeStage{Name: "infer", Column: "x", Need: pool}, &stagetest.FakeStage{Name: "choose", Column: "x"}},
+		"-> first: workers by CPUs, 1 CPU\n":    {&stagetest.FakeStage{Name: "first", Column: "x"}, &stagetest.FakeStage{Name: "infer", Column: "x"}},
+	} {
+		d := pipeline.Read(numbers(1)).Run(task, pipeline.StageConfig{Actors: 3, BatchSize: 7})
+		text, err := d.Explain(context.Background(), pipeline.Config{})
+		require.NoError(t, err)
+		require.Contains(t, text, want)
+		require.Contains(t, text, "-> infer: 3 workers, 1 CPU, batches of 7 rows\n")
+	}
+}

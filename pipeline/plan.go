@@ -122,12 +122,7 @@ func (b *binder) over(in *planNode, n node) *planNode {
 			b.fault(n, err)
 			return nil
 		}
-		for _, st := range stages {
-			if in = b.stage(in, stageNode{st, StageConfig{}}, st, n.cfg); in == nil {
-				return nil
-			}
-		}
-		return in
+		return b.task(in, n, stages)
 	}
 	b.fault(n, fmt.Errorf("unknown step %T", n))
 	return nil
@@ -143,6 +138,35 @@ func (b *binder) stage(in *planNode, n node, st stage.Stage, cfg StageConfig) *p
 		b.fault(n, err)
 		return nil
 	}
+	return b.bound(in, n, st, bound, cfg)
+}
+
+// task binds the stages of a task. Its configuration is for the model, which is known by its pool
+// of workers, or else stands last.
+func (b *binder) task(in *planNode, task taskNode, stages []stage.Stage) *planNode {
+	pools := false
+	for i, st := range stages {
+		n := stageNode{st, StageConfig{}}
+		bound, err := st.Bind([]*arrow.Schema{in.schema})
+		if err != nil {
+			b.fault(n, err)
+			return nil
+		}
+		pool := bound.Need.Workers != stage.Pool{} || bound.Need.GPU > 0
+		pools = pools || pool
+		cfg := StageConfig{}
+		if pool || i == len(stages)-1 && !pools {
+			cfg = task.cfg
+		}
+		if in = b.bound(in, n, st, bound, cfg); in == nil {
+			return nil
+		}
+	}
+	return in
+}
+
+// bound takes a bound stage into the plan, with what is said over it.
+func (b *binder) bound(in *planNode, n node, st stage.Stage, bound *stage.Bound, cfg StageConfig) *planNode {
 	need := &bound.Need
 	if cfg.Actors < 0 || cfg.MaxActors < 0 || cfg.BatchSize < AutoBatch {
 		b.fault(n, fmt.Errorf("actors %d and batch size %d must not be negative", cfg.Actors, cfg.BatchSize))

@@ -29,6 +29,7 @@ type OperatorStats struct {
 	Name        string
 	Kind        string // "source", "stage" or "sink"
 	Workers     int    // that are open
+	BatchSize   int    // rows, that was found to be the fastest so far where it is searched for ([AutoBatch]); else 0
 	Running     int    // tasks
 	Tasks       int64  // that were started
 	InRows      int64
@@ -160,6 +161,9 @@ func (k *statsKeeper) snapshot(r *run) {
 			c.QueuedBytes = r.sched.State(o.up.ops[len(o.up.ops)-1].index).Held
 		}
 		c.Counters, c.Throttled = o.counters.copy(), maps.Clone(o.stat.Throttled)
+		if auto, ok := o.cut.(*autoCutter); ok {
+			c.BatchSize = auto.best
+		}
 		s.Operators = append(s.Operators, c)
 		for _, f := range o.fused {
 			c := f.stat

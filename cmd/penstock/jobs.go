@@ -46,13 +46,13 @@ type library struct {
 
 // jobFlags are the flags of every verb that runs a job.
 type jobFlags struct {
-	BatchSize     int    `group:"Resources:" default:"64" help:"Rows that a model is given at a time."`
-	Actors        int    `group:"Resources:" default:"2" help:"Calls of a model at the same time."`
-	Limit         int64  `group:"Input and output:" placeholder:"N" help:"Read no more rows than this."`
-	SourceColumns bool   `group:"Input and output:" help:"Add the columns file and row, which say where a row comes from."`
-	PreserveOrder bool   `group:"Rows:" default:"true" placeholder:"true" help:"Keep the rows in the order of the input (default); =false lets them go as they come."`
-	OnError       string `group:"Rows:" enum:"fail,skip" default:"fail" help:"What becomes of the job when a row fails: fail, or skip the row and write it to OUTPUT/_errors."`
-	MaxErrors     int64  `group:"Rows:" placeholder:"N" help:"With --on-error skip: give up when more rows than this have failed."`
+	BatchSize     job.BatchSize `group:"Resources:" default:"64" placeholder:"64" help:"Rows that a model is given at a time, or auto: it grows as long as that brings more rows a second, within the memory limit; the summary says what was found. Results may then differ in their last bits from run to run."`
+	Actors        int           `group:"Resources:" default:"2" help:"Calls of a model at the same time."`
+	Limit         int64         `group:"Input and output:" placeholder:"N" help:"Read no more rows than this."`
+	SourceColumns bool          `group:"Input and output:" help:"Add the columns file and row, which say where a row comes from."`
+	PreserveOrder bool          `group:"Rows:" default:"true" placeholder:"true" help:"Keep the rows in the order of the input (default); =false lets them go as they come."`
+	OnError       string        `group:"Rows:" enum:"fail,skip" default:"fail" help:"What becomes of the job when a row fails: fail, or skip the row and write it to OUTPUT/_errors."`
+	MaxErrors     int64         `group:"Rows:" placeholder:"N" help:"With --on-error skip: give up when more rows than this have failed."`
 
 	Format string `group:"Input and output:" placeholder:"FORMAT" help:"Format of the output: parquet (default), jsonl, csv or ipc."`
 	Mode   string `group:"Input and output:" enum:"error,overwrite,append,ignore" default:"error" help:"What to do where the output exists: ${enum}."`

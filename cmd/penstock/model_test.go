@@ -156,3 +156,25 @@ func TestInspectVerb(t *testing.T) {
 	assert.Equal(t, 1, r.code)
 	assert.Contains(t, r.stderr, "nowhere.parquet: no such file or folder")
 }
+
+// TestBatchSizeAuto: the search loses no row, and the summary says what it found.
+func TestBatchSizeAuto(t *testing.T) {
+	out := filepath.Join(t.TempDir(), "out")
+	args := []string{"embed", "--model", testkit.MiniLM(t), "--input", "examples/messages.txt", "--output", out, "--format", "jsonl", "--mode", "overwrite", "--limit", "150"}
+	r := penstock(t, append(args, "--batch-size", "auto")...)
+	require.Equal(t, 0, r.code, r.stderr)
+	assert.Regexp(t, `^150 rows in .* · batch size (16|32|64|128) found for embed · `, r.stdout)
+	got := rows(t, out)
+	r = penstock(t, append(args, "--batch-size", "16", "--stats", "json")...)
+	require.Equal(t, 0, r.code, r.stderr)
+	assert.NotContains(t, r.stdout, "batch_size")
+	want := rows(t, out)
+	require.Len(t, got, len(want))
+	for i := range want {
+		assert.Equal(t, want[i]["text"], got[i]["text"])
+		assert.InDeltaSlice(t, want[i]["embedding"], got[i]["embedding"], 1e-4)
+	}
+	r = penstock(t, append(args, "--batch-size", "many")...)
+	assert.Equal(t, exitUsage, r.code)
+	assert.Contains(t, r.stderr, "want a whole number or auto")
+}

@@ -175,6 +175,11 @@ func summaryLine(s pipeline.Stats) string {
 	if padding := efficiency(s); padding > 0 {
 		parts = append(parts, fmt.Sprintf("padding efficiency %.2f", padding))
 	}
+	for _, o := range s.Operators {
+		if o.BatchSize > 0 {
+			parts = append(parts, fmt.Sprintf("batch size %d found for %s", o.BatchSize, o.Name))
+		}
+	}
 	parts = append(parts, "peak memory "+job.Size(peakMemory(s)).String())
 	if nulls := s.Counter(stage.NullInputs); nulls > 0 {
 		parts = append(parts, grouped(nulls)+" null")
@@ -233,6 +238,7 @@ type operatorReport struct {
 	Name        string                  `json:"name"`
 	Kind        string                  `json:"kind"`
 	Workers     int                     `json:"workers"`
+	BatchSize   int                     `json:"batch_size,omitempty"` // that was found
 	InputRows   int64                   `json:"input_rows"`
 	OutputRows  int64                   `json:"output_rows"`
 	Errors      int64                   `json:"errors"`
@@ -249,7 +255,7 @@ func report(j *job.Job, res job.Result) jobReport {
 		Memory:          memoryReport{s.Memory.Limit, s.Memory.Baseline, s.Memory.Peak, s.Memory.PeakByPurpose},
 		LimitedBy:       s.LimitedBy, Operators: []operatorReport{}}
 	for _, o := range s.Operators {
-		r.Operators = append(r.Operators, operatorReport{o.Name, o.Kind, o.Workers, o.InRows, o.OutRows, o.Failed, o.PeakBytes,
+		r.Operators = append(r.Operators, operatorReport{o.Name, o.Kind, o.Workers, o.BatchSize, o.InRows, o.OutRows, o.Failed, o.PeakBytes,
 			o.Busy.Seconds(), o.Counters})
 	}
 	return r

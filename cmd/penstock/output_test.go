@@ -53,6 +53,8 @@ func TestSummaryLine(t *testing.T) {
 	s.Memory.PeakRSS = 312 << 20
 	s.Operators = []pipeline.OperatorStats{{Counters: map[stage.Counter]int64{stage.Tokens: 71, stage.PaddedTokens: 100}}}
 	assert.Equal(t, "512 rows in 3.2 s · 160 rows/s · padding efficiency 0.71 · peak memory 312 MiB · 0 errors", summaryLine(s))
+	s.Operators[0].Name, s.Operators[0].BatchSize = "embed", 256
+	assert.Equal(t, "512 rows in 3.2 s · 160 rows/s · padding efficiency 0.71 · batch size 256 found for embed · peak memory 312 MiB · 0 errors", summaryLine(s))
 	s = pipeline.Stats{Rows: 1, Failed: 1200, Elapsed: 20 * time.Millisecond}
 	s.Memory.Peak = 1 << 20
 	assert.Equal(t, "1 row in 20 ms · 50 rows/s · peak memory 1 MiB · 1,200 errors (see _errors)", summaryLine(s))
