@@ -29,11 +29,11 @@ func start(t *testing.T, cfg cudaemu.Config) {
 	t.Cleanup(func() { assert.Zero(t, cuda.Held()) })
 }
 
-// enter takes device d's context and makes it current for the rest of the test.
+// enter takes device d's context and makes it current for the rest of the test. The thread
+// ends with the test's goroutine, so that none with a stale context is left to others.
 func enter(t *testing.T, d cuda.Device) *cuda.Context {
 	t.Helper()
 	runtime.LockOSThread()
-	t.Cleanup(runtime.UnlockOSThread)
 	ctx, err := d.Retain()
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, ctx.Release()) })

@@ -132,7 +132,7 @@ CUresult enter(enum emu_call call)
 {
 	pthread_mutex_lock(&emu.lock);
 	late = CUDA_SUCCESS;
-	if (in_stream)
+	if (in_stream && !(launched_on && (call == CALL_cuMemAlloc || call == CALL_cuMemGetInfo)))
 		return CUDA_ERROR_NOT_PERMITTED;
 	calls[call]++;
 	struct device *d = thread_device();
@@ -212,8 +212,6 @@ int emu_reset(const struct emu_config *config)
 	pthread_mutex_lock(&emu.lock);
 	for (int i = 0; i < emu.devices; i++)
 		context_end(&emu.device[i]);
-	while (emu.threads)
-		pthread_cond_wait(&emu.progress, &emu.lock);
 	int result = start_locked(config);
 	pthread_mutex_unlock(&emu.lock);
 	return result;

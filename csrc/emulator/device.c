@@ -10,10 +10,19 @@
 static __thread uint64_t stack[DEPTH];
 static __thread int depth;
 
-struct device *thread_device(void) { return depth ? handle_get(HANDLE_CONTEXT, stack[depth - 1]) : NULL; }
+struct device *thread_device(void)
+{
+	if (launched_on)
+		return launched_on;
+	return depth ? handle_get(HANDLE_CONTEXT, stack[depth - 1]) : NULL;
+}
 
 CUresult current(struct device **d)
 {
+	if (launched_on) {
+		*d = launched_on;
+		return launched_on->lost;
+	}
 	if (!depth || !stack[depth - 1])
 		return CUDA_ERROR_INVALID_CONTEXT;
 	*d = thread_device();
@@ -33,16 +42,14 @@ void lose(struct device *d, CUresult code)
 
 void context_end(struct device *d)
 {
-	for (struct stream *s = d->streams; s; s = s->next) {
-		s->held = false;
-		pthread_cond_signal(&s->wake);
-	}
-	device_wait(d);
-	while (d->streams) {
-		if (d->streams != d->standard && d->lost == CUDA_SUCCESS)
-			emu.count.abandoned++;
-		stream_close(d->streams);
-	}
+	for (struct stream *s = d->streams; s; s = s->next)
+		if (!s->closing) {
+			if (s != d->standard && d->lost == CUDA_SUCCESS)
+				emu.count.abandoned++;
+			stream_close(s);
+		}
+	while (d->streams)
+		pthread_cond_wait(&emu.progress, &emu.lock);
 	while (d->events) {
 		if (d->lost == CUDA_SUCCESS)
 			emu.count.abandoned++;

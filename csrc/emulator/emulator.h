@@ -15,8 +15,8 @@
  *    whose page-locked end was freed meanwhile is counted (stale) and reads or writes the freed block.
  *  - Work that reaches device memory which is no longer there loses the device: CUDA_ERROR_ILLEGAL_ADDRESS, sticky.
  *  - Stricter than the driver: a call that needs a context wants one on the calling thread even where the handle would do
- *    (all but cuEventQuery, cuEventSynchronize and cuEventElapsedTime); a stream's function may make no call of the driver;
- *    cuMemFreeHost does not wait for the device.
+ *    (all but cuEventQuery, cuEventSynchronize and cuEventElapsedTime); a stream's function may make no call of the driver
+ *    (CUDA_ERROR_NOT_PERMITTED); cuMemFreeHost does not wait for the device.
  *  - Contexts are primary contexts. A device once lost stays lost until emu_reset, as for a process on a real one.
  *
  * The functions below are the emulator's alone. They are found by name: penstock_driver_find("emu_launch", &fn) gives
@@ -32,8 +32,9 @@
  *
  * run_session is then called on the stream's thread, in the stream's order, with x holding what the copy-in stream has
  * brought by then. If it returns anything but CUDA_SUCCESS the device is lost with that code, as by a kernel that failed;
- * errors that are not the device's are the job's to keep. data must live until it has been called. Memory that a library
- * asks for during a run can be real device memory too: cuMemAlloc ahead, emu_device_to_host, and emu_host_to_device back.
+ * errors that are not the device's are the job's to keep. On a device that is lost before, it is not called at all: data
+ * must live until the stream is done. A library that wants device memory during a run may call cuMemAlloc and cuMemGetInfo
+ * from run_session, in the stream's context and with the faults of any other call of theirs, and emu_device_to_host.
  */
 #ifndef PENSTOCK_EMULATOR_H
 #define PENSTOCK_EMULATOR_H
@@ -58,9 +59,6 @@ struct emu_buffer {
 
 /* The address by which the streams' threads reach bytes at p; NULL unless all of them lie in one live block of a device. */
 void *emu_device_to_host(CUdeviceptr p, size_t bytes);
-
-/* The reverse; 0 for an address outside every device's memory. */
-CUdeviceptr emu_host_to_device(const void *p);
 
 /* Queues work on a stream: see above. The buffers, count of them, say what it reads and writes. */
 CUresult emu_launch(CUstream stream, const struct emu_buffer *buffers, size_t count, CUresult (*work)(void *data), void *data);

@@ -72,20 +72,6 @@ void *emu_device_to_host(CUdeviceptr p, size_t bytes)
 	return found ? e.work : NULL;
 }
 
-CUdeviceptr emu_host_to_device(const void *p)
-{
-	const char *at = p;
-	CUdeviceptr found = 0;
-	pthread_mutex_lock(&emu.lock);
-	for (int i = 0; i < emu.devices; i++) {
-		struct arena *a = &emu.device[i].memory;
-		if (at >= a->work && at < a->work + ARENA_CAPACITY)
-			found = (CUdeviceptr)a->host + (CUdeviceptr)(at - a->work);
-	}
-	pthread_mutex_unlock(&emu.lock);
-	return found;
-}
-
 static void counted(int64_t *blocks, int64_t *bytes, int64_t sign, size_t asked)
 {
 	*blocks += sign;
@@ -276,11 +262,8 @@ static enum emu_kind copy_kind(const struct end *from, const struct end *to)
 
 static CUresult submit(struct stream *s, struct work *w, bool wait)
 {
-	uint64_t handle = s->handle;
 	stream_submit(s, w);
-	if (!wait)
-		return CUDA_SUCCESS;
-	return handle_get(HANDLE_STREAM, handle) == s ? stream_wait(s) : CUDA_SUCCESS;
+	return wait ? stream_wait(s) : CUDA_SUCCESS;
 }
 
 /* A copy in stream order. From and to pageable memory the driver goes through buffers of its own, and the caller waits. */

@@ -100,7 +100,7 @@ struct work {
 struct device;
 
 struct stream {
-	struct stream *next; /* of the device's open streams */
+	struct stream *next; /* of the device's */
 	struct device *device;
 	uint64_t handle, random;
 	unsigned flags;
@@ -128,7 +128,8 @@ struct device {
 	int holds;        /* of the context; 0: there is none */
 	unsigned context_flags;
 	CUresult lost; /* not CUDA_SUCCESS: every call in the context gives it */
-	struct stream *streams, *standard; /* standard: the default stream, made when it is first used */
+	struct stream *streams;  /* with those that are closing and not done yet */
+	struct stream *standard; /* the default one, made when it is first used; NULL: not yet */
 	struct event *events;
 };
 
@@ -138,7 +139,7 @@ struct emu {
 	bool initialised, record;
 	uint64_t seed, streams_made, next_id;
 	unsigned max_delay_us;
-	int devices, threads;
+	int devices;
 	struct device device[EMU_MAX_DEVICES];
 	struct arena pinned;
 	struct registered *registered;
@@ -198,7 +199,8 @@ CUresult device_wait(struct device *d); /* for all its streams */
 struct mark *mark_keep(struct mark *m);
 void mark_drop(struct mark *m);
 int64_t now_ns(void);
-extern __thread bool in_stream; /* this thread is running a stream's function */
+extern __thread bool in_stream;             /* this thread is a stream's */
+extern __thread struct device *launched_on; /* whose work of emu_launch it is doing; NULL: none */
 
 /* memory.c */
 bool end_find(uint64_t address, size_t bytes, bool device_only, struct end *out);

@@ -7,6 +7,7 @@
 #include <time.h>
 
 __thread bool in_stream;
+__thread struct device *launched_on;
 
 int64_t now_ns(void)
 {
@@ -105,8 +106,11 @@ static CUresult do_work(struct stream *s, struct work *w, unsigned *flags)
 		fill(w->to.work, w->value, w->width, w->bytes);
 	else if (w->kind == EMU_HOST)
 		w->function(w->data);
-	else if (w->kind == EMU_COMPUTE)
+	else if (w->kind == EMU_COMPUTE) {
+		launched_on = s->device;
 		result = w->launched(w->data);
+		launched_on = NULL;
+	}
 	pthread_mutex_lock(&emu.lock);
 	return result;
 }
@@ -167,7 +171,10 @@ static void *serve(void *arg)
 		else
 			pthread_cond_wait(&s->wake, &emu.lock);
 	}
-	emu.threads--;
+	struct stream **at = &s->device->streams;
+	while (*at != s)
+		at = &(*at)->next;
+	*at = s->next;
 	pthread_cond_broadcast(&emu.progress);
 	pthread_mutex_unlock(&emu.lock);
 	pthread_cond_destroy(&s->wake);
@@ -192,8 +199,7 @@ struct stream *stream_make(struct device *d, unsigned flags, int priority)
 		free(s);
 		return NULL;
 	}
-	pthread_detach(thread); /* emu.threads says when all have ended */
-	emu.threads++;
+	pthread_detach(thread); /* it takes the stream out of the device's list when it ends */
 	d->streams = s;
 	return s;
 }
@@ -201,13 +207,8 @@ struct stream *stream_make(struct device *d, unsigned flags, int priority)
 /* The thread ends, and frees the stream, when its queue is empty. */
 void stream_close(struct stream *s)
 {
-	struct device *d = s->device;
-	struct stream **at = &d->streams;
-	while (*at != s)
-		at = &(*at)->next;
-	*at = s->next;
-	if (d->standard == s)
-		d->standard = NULL;
+	if (s->device->standard == s)
+		s->device->standard = NULL;
 	else
 		emu.count.streams--;
 	handle_drop(s->handle);
@@ -269,27 +270,50 @@ void stream_submit(struct stream *s, struct work *w)
 
 void stream_observed(struct stream *s) { record_observed(s->device, s->last); }
 
+static bool exists(const struct device *d, const struct stream *s, uint64_t handle)
+{
+	for (const struct stream *at = d->streams; at; at = at->next)
+		if (at == s)
+			return s->handle == handle; /* a number that is never used again, though the memory may be */
+	return false;
+}
+
+/* Waits for one stream's first pieces of work. It may be closed meanwhile, and be gone when it has done them. */
+static void wait_until(const struct device *d, const struct stream *s, uint64_t handle, uint64_t until)
+{
+	while (exists(d, s, handle) && s->finished < until)
+		pthread_cond_wait(&emu.progress, &emu.lock);
+}
+
 CUresult stream_wait(struct stream *s)
 {
 	struct device *d = s->device;
-	uint64_t handle = s->handle, until = s->submitted, last = s->last;
-	/* by its handle: another thread may destroy it meanwhile, and then its queue is not ours to wait for */
-	while (handle_get(HANDLE_STREAM, handle) == s && s->finished < until)
-		pthread_cond_wait(&emu.progress, &emu.lock);
+	uint64_t last = s->last;
+	wait_until(d, s, s->handle, s->submitted);
 	record_observed(d, last);
 	return d->lost;
 }
 
+/* For what is queued now: others may go on queueing. */
 CUresult device_wait(struct device *d)
 {
-	for (bool again = true; again;) {
-		again = false;
-		for (struct stream *s = d->streams; s; s = s->next)
-			if (s->finished < s->submitted) {
-				stream_wait(s);
-				again = true; /* the list may have changed */
-				break;
-			}
+	size_t n = 0;
+	for (struct stream *s = d->streams; s; s = s->next)
+		n++;
+	struct {
+		struct stream *s;
+		uint64_t handle, until, last;
+	} all[n + 1];
+	n = 0;
+	for (struct stream *s = d->streams; s; s = s->next, n++) {
+		all[n].s = s;
+		all[n].handle = s->handle;
+		all[n].until = s->submitted;
+		all[n].last = s->finished < s->submitted ? s->last : 0;
+	}
+	for (size_t i = 0; i < n; i++) {
+		wait_until(d, all[i].s, all[i].handle, all[i].until);
+		record_observed(d, all[i].last);
 	}
 	return d->lost;
 }
