@@ -6,7 +6,7 @@ LABELS ?= examples/labels.txt
 
 build: setup ## build/bin/penstock
 	@mkdir -p $(dir $(BIN))
-	@go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $(BIN) ./cmd/penstock
+	@go build -trimpath -ldflags '-s -w $(NATIVE_MARK) -X main.version=$(VERSION)' -o $(BIN) ./cmd/penstock
 
 quickstart: build ## classify examples/messages.txt by the labels in LABELS, with two actors in batches of 64
 	@$(BIN) classify --model $(MODEL) --labels-file $(LABELS) --input examples/messages.txt \

@@ -10,21 +10,30 @@ CSRC_SOURCES := $(wildcard csrc/driver/*.c csrc/driver/*.h csrc/driver/*.py csrc
 CSRC_FLAGS   := -std=gnu11 -O3 -g -fPIC -fvisibility=hidden -Wall -Wextra -Werror
 ASAN_FLAGS   := -std=gnu11 -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all -Wall -Wextra -Werror
 
-# The folder is named by what its library is made of: Go's build cache sees a change of the flags, not of the file.
+# The emulated driver that tests open by the path in this variable; in the name so that Go's test cache sees a change of it.
+EMULATOR_SOURCES := $(wildcard csrc/emulator/*.c csrc/emulator/*.h)
+EMULATOR_SUM     := $(shell cat $(EMULATOR_SOURCES) | cksum | cut -d ' ' -f 1)
+EMULATOR_DONE    := $(CURDIR)/build/cuda/emulator-$(EMULATOR_SUM)/libcuda-emulator.so
+export PENSTOCK_CUDA_EMULATOR := $(EMULATOR_DONE)
+
+# Go's build cache sees a change of its flags, not of a library or of a header outside a package: so the sum of csrc
+# stands in flags that mean nothing else, for the packages that include its headers and for whatever is linked. The paths
+# reach the C compiler by its own variables, not by CGO_CFLAGS: a change of csrc, or another checkout, then compiles
+# these packages anew and not each one that stands on cgo.
 CUDA_INCLUDE := $(CURDIR)/build/cuda/include
-CUDA_LIB     := $(CURDIR)/build/cuda/$(shell cat $(CSRC_SOURCES) | cksum | cut -d ' ' -f 1)
+NATIVE_SUM   := $(shell cat $(CSRC_SOURCES) | cksum | cut -d ' ' -f 1)
+CUDA_LIB     := $(CURDIR)/build/cuda/$(NATIVE_SUM)
+NATIVE_MARK  := -X=main.native=$(NATIVE_SUM)
+NATIVE_FLAGS := -tags=cuda -ldflags=$(NATIVE_MARK) \
+	$(patsubst %,-gcflags=github.com/penstock-data/penstock/%=-D=$(NATIVE_SUM),cuda pinned infer/gpu) \
+	-gcflags=github.com/penstock-data/penstock/internal/cudaemu=-D=$(NATIVE_SUM).$(EMULATOR_SUM)
 HEADERS_DONE := build/cuda/include/.done
 CUDA_DONE    := $(CUDA_LIB)/libcuda.a
 ORT_MODULE   := github.com/yalue/onnxruntime_go
 
-export GOFLAGS     := $(strip $(filter-out -tags=cuda,$(GOFLAGS)) -tags=cuda)
-export CGO_CFLAGS  := -g -O2 "-I$(CUDA_INCLUDE)"
-export CGO_LDFLAGS := "-L$(CUDA_LIB)" -lpenstock_ort -lcuda -ldl -lpthread
-
-# The emulated driver that tests open by the path in this variable; in the name so that Go's test cache sees a change of it.
-EMULATOR_SOURCES := $(wildcard csrc/emulator/*.c csrc/emulator/*.h)
-EMULATOR_DONE    := $(CURDIR)/build/cuda/emulator-$(shell cat $(EMULATOR_SOURCES) | cksum | cut -d ' ' -f 1)/libcuda-emulator.so
-export PENSTOCK_CUDA_EMULATOR := $(EMULATOR_DONE)
+export GOFLAGS        := $(strip $(filter-out -tags=cuda -ldflags=-X=main.native=% -gcflags=%,$(GOFLAGS)) $(NATIVE_FLAGS))
+export C_INCLUDE_PATH := $(CUDA_INCLUDE)
+export LIBRARY_PATH   := $(CUDA_LIB)
 
 setup: $(CUDA_DONE)
 
@@ -60,8 +69,8 @@ $(EMULATOR_DONE): $(EMULATOR_SOURCES) $(HEADERS_DONE)
 
 go-env: $(CUDA_DONE) $(EMULATOR_DONE) ## what a shell needs for go commands with the tag cuda: eval "$(make go-env)"
 	@echo "export GOFLAGS='$(GOFLAGS)'"
-	@echo "export CGO_CFLAGS='$(CGO_CFLAGS)'"
-	@echo "export CGO_LDFLAGS='$(CGO_LDFLAGS)'"
+	@echo "export C_INCLUDE_PATH='$(C_INCLUDE_PATH)'"
+	@echo "export LIBRARY_PATH='$(LIBRARY_PATH)'"
 	@echo "export PENSTOCK_CUDA_EMULATOR='$(PENSTOCK_CUDA_EMULATOR)'"
 
 .PHONY: go-env
