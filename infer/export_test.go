@@ -1,19 +1,9 @@
 package infer
 
 import (
-	"bytes"
 	"context"
 	"errors"
 )
-
-// ParseModel reads the header of an ONNX file in memory.
-func ParseModel(data []byte) (inputs, outputs []TensorInfo, err error) {
-	p, err := parseModel(bytes.NewReader(data), int64(len(data)))
-	if err != nil {
-		return nil, nil, err
-	}
-	return p.file.inputs, p.file.outputs, nil
-}
 
 // CutRuns cuts rows of these lengths into runs and gives the lengths in each.
 func CutRuns(lengths []int, budget, maxRows int) [][]int {

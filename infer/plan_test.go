@@ -2,8 +2,6 @@ package infer_test
 
 import (
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"slices"
 	"testing"
 
@@ -63,22 +61,4 @@ func TestCutOfManyRows(t *testing.T) {
 		lengths[i] = i % 60
 	}
 	require.Len(t, slices.Concat(infer.CutRuns(lengths, 1024, 0)...), len(lengths))
-}
-
-// No file, however broken, makes the header's parser crash, hang or grow.
-func FuzzParseModel(f *testing.F) {
-	for _, name := range []string{"plain", "external", "old_inputs"} {
-		raw, err := os.ReadFile(filepath.Join(tiny, name, "onnx/model.onnx"))
-		require.NoError(f, err)
-		f.Add(raw)
-	}
-	f.Add([]byte{})
-	f.Add([]byte{0x3a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f})
-	f.Fuzz(func(t *testing.T, data []byte) {
-		in, out, err := infer.ParseModel(data)
-		if err != nil {
-			require.Nil(t, in)
-			require.Nil(t, out)
-		}
-	})
 }

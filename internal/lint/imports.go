@@ -27,14 +27,15 @@ var Table = []Row{
 	{"cuda", []string{"internal/..."}},
 	{"pinned", []string{"cuda", "internal/..."}},
 	{"gpustat", nil},
-	{"infer", []string{"stage", "expr", "batcher", "preprocess/...", "internal/cmem"}},
-	{"infer/gpu", []string{"infer", "stage", "pinned", "cuda", "internal/cmem"}},
+	{"infer", []string{"stage", "expr", "batcher", "preprocess/...", "internal/cmem", "internal/onnxgraph"}},
+	{"infer/gpu", []string{"infer", "stage", "pinned", "cuda", "internal/cmem", "internal/onnxgraph"}},
 	{"pipeline/...", []string{"stage", "expr", "batcher", "internal/..."}},
 	{"job/...", []string{"*"}},
 	{"cmd/...", []string{"*"}},
 	{"csrc/...", nil},
 	{"benchmarks/...", []string{"public"}},
 	{"examples/...", []string{"public"}},
+	{"internal/onnxgraph", nil},
 	{"internal/...", []string{"internal/...", "stage", "expr"}},
 }
 
