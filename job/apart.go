@@ -10,11 +10,17 @@ import (
 
 // apart makes sure that the job does not write where it reads.
 func (j *Job) apart() error {
-	if j.Source.From != nil || j.Sink.To != nil {
+	if j.Sink.To != nil {
 		return nil
 	}
 	out := realPath(j.Sink.Path)
-	for _, given := range j.Source.Path {
+	var inputs []string
+	j.eachBranch(func(_ string, b Branch) {
+		if b.Source.From == nil {
+			inputs = append(inputs, b.Source.Path...)
+		}
+	})
+	for _, given := range inputs {
 		in, pattern := realPath(given), false
 		if !exists(in) && strings.ContainsAny(given, "*?[{") {
 			base, _ := doublestar.SplitPattern(filepath.ToSlash(given))

@@ -22,9 +22,10 @@ const maxNesting = 64
 // must have the type that is asked for, every key must be known, and it goes on after a
 // fault, so that all of them are found.
 type decoder struct {
-	file   string
-	sets   map[*yaml.Node]string // nodes that came by --set, and from which
-	faults Faults
+	file     string
+	sets     map[*yaml.Node]string // nodes that came by --set, and from which
+	registry *Registry
+	faults   Faults
 }
 
 // oneOrMany is implemented by list types that may be written as one scalar.

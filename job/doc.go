@@ -13,6 +13,12 @@
 //	sink: {path: out, mode: overwrite}
 //	run: {memory_limit: 2GiB, on_error: skip}
 //
+// A stage may bring in rows of a source of its own, which has stages of its own:
+//
+//	stages:
+//	  - union: {source: {path: more.csv}, stages: [rename: {body: text}]}
+//	  - zip: {source: {path: labels.csv}}
+//
 // Each stage is a map of one key, the name of a stage in a [Registry]. Programs add stages
 // of their own to it and so have them in files, too:
 //

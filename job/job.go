@@ -37,15 +37,16 @@ type Stage struct {
 
 // Settings are those of a job as a whole. The zero value works.
 type Settings struct {
-	MemoryLimit   Size      `yaml:"memory_limit" check:"min=1048576"` // for all that the job holds; 0: 70 % of the cgroup's or the machine's memory
-	CPUs          int       `yaml:"cpus" check:"min=1"`               // shared by reading, stages and models; 0: all
-	PreserveOrder *bool     `yaml:"preserve_order"`                   // rows come out in the order of the source; nil: true
-	OnError       string    `yaml:"on_error" check:"oneof=fail|skip"` // empty: fail
-	MaxErrors     int64     `yaml:"max_errors" check:"min=0"`         // with skip: give up when more rows than this have failed; 0: no bound
-	BatchSize     BatchSize `yaml:"batch_size" check:"min=-1,max=1000000"`
-	Actors        int       `yaml:"actors" check:"min=1,max=10000"`
-	Seed          uint64    `yaml:"seed"`
-	Show          int       `yaml:"show" check:"min=0,max=10000"` // keep the first rows of the result, for [Result].Shown
+	MemoryLimit      Size      `yaml:"memory_limit" check:"min=1048576"`       // for all that the job holds; 0: 70 % of the cgroup's or the machine's memory
+	CPUs             int       `yaml:"cpus" check:"min=1"`                     // shared by reading, stages and models; 0: all
+	PreserveOrder    *bool     `yaml:"preserve_order"`                         // rows come out in the order of the source; nil: true
+	OnError          string    `yaml:"on_error" check:"oneof=fail|skip"`       // empty: fail
+	MaxErrors        int64     `yaml:"max_errors" check:"min=0"`               // with skip: give up when more rows than this have failed; 0: no bound
+	MaxErrorFraction float64   `yaml:"max_error_fraction" check:"min=0,max=1"` // with skip: or than this share of the rows read; 0: no bound
+	BatchSize        BatchSize `yaml:"batch_size" check:"min=-1,max=1000000"`
+	Actors           int       `yaml:"actors" check:"min=1,max=10000"`
+	Seed             uint64    `yaml:"seed"`
+	Show             int       `yaml:"show" check:"min=0,max=10000"` // keep the first rows of the result, for [Result].Shown
 }
 
 // Strings is a list of strings that may be written as one string.
@@ -85,7 +86,7 @@ func (c Config) Parse(data []byte, name string) (*Job, error) {
 	if c.Registry == nil {
 		c.Registry = Default()
 	}
-	d := &decoder{file: name, sets: map[*yaml.Node]string{}}
+	d := &decoder{file: name, sets: map[*yaml.Node]string{}, registry: c.Registry}
 	root := d.document(data)
 	if root == nil {
 		return nil, d.faults.err()
@@ -93,7 +94,7 @@ func (c Config) Parse(data []byte, name string) (*Job, error) {
 	for _, set := range c.Set {
 		d.apply(root, set)
 	}
-	j := d.job(root, c.Registry)
+	j := d.job(root)
 	j.Name = name
 	if err := d.faults.err(); err != nil {
 		return nil, err
@@ -148,24 +149,24 @@ func (n *anyNode) UnmarshalYAML(node *yaml.Node) error {
 	return nil
 }
 
-func (d *decoder) job(root *yaml.Node, reg *Registry) *Job {
+func (d *decoder) job(root *yaml.Node) *Job {
 	var s sections
 	_ = Args{d, root, ""}.Decode(&s) // its faults are among the others
 	j := &Job{Settings: s.Run}
 	if s.Source.Node != nil {
-		j.Source = d.source(Args{d, s.Source.Node, "source"}, reg)
+		j.Source = d.source(Args{d, s.Source.Node, "source"})
 	}
 	if s.Stages.Node != nil {
-		j.Stages = d.stages(Args{d, s.Stages.Node, "stages"}, reg)
+		j.Stages = d.stages(Args{d, s.Stages.Node, "stages"})
 	}
 	if s.Sink.Node != nil {
-		j.Sink = d.sink(Args{d, s.Sink.Node, "sink"}, reg)
+		j.Sink = d.sink(Args{d, s.Sink.Node, "sink"})
 	}
 	return j
 }
 
 // stages reads a list of maps of one key. A name alone is a stage without settings.
-func (d *decoder) stages(a Args, reg *Registry) []Stage {
+func (d *decoder) stages(a Args) []Stage {
 	n := resolve(a.node)
 	if n.Kind != yaml.SequenceNode {
 		d.wrongType(n, a.key, "a list of stages")
@@ -188,17 +189,17 @@ func (d *decoder) stages(a Args, reg *Registry) []Stage {
 			d.faultAt(item, key, "want a stage as a map of one key, such as `select: [id, text]`, not %s", what)
 			continue
 		}
-		if s, ok := d.stage(name, Args{d, settings, key + "." + name.Value}, key, reg); ok {
+		if s, ok := d.stage(name, Args{d, settings, key + "." + name.Value}, key); ok {
 			stages = append(stages, s)
 		}
 	}
 	return stages
 }
 
-func (d *decoder) stage(name *yaml.Node, a Args, key string, reg *Registry) (Stage, bool) {
-	read, ok := reg.stages[name.Value]
+func (d *decoder) stage(name *yaml.Node, a Args, key string) (Stage, bool) {
+	read, ok := d.registry.stages[name.Value]
 	if !ok {
-		names := reg.Stages()
+		names := d.registry.Stages()
 		f := d.faultAt(name, key, "there is no stage %q", name.Value)
 		if f.Nearest = stage.Nearest(name.Value, names); f.Nearest == "" {
 			f.Problem += " (known: " + strings.Join(names, ", ") + ")"
@@ -240,27 +241,27 @@ func (a Args) without(format *yaml.Node) Args {
 	return a
 }
 
-func (d *decoder) source(a Args, reg *Registry) Source {
+func (d *decoder) source(a Args) Source {
 	var s Source
-	if name, n := format(a, reg.sources); name != "" {
-		from, err := reg.sources[name](a.without(n))
+	if name, n := format(a, d.registry.sources); name != "" {
+		from, err := d.registry.sources[name](a.without(n))
 		d.taken(a, err)
 		return Source{Format: name, From: from}
 	}
 	_ = a.Decode(&s) // its faults are among the others
-	d.more(a, s.faults(slices.Sorted(maps.Keys(reg.sources))))
+	d.more(a, s.faults(slices.Sorted(maps.Keys(d.registry.sources))))
 	return s
 }
 
-func (d *decoder) sink(a Args, reg *Registry) Sink {
+func (d *decoder) sink(a Args) Sink {
 	var s Sink
-	if name, n := format(a, reg.sinks); name != "" {
-		to, err := reg.sinks[name](a.without(n))
+	if name, n := format(a, d.registry.sinks); name != "" {
+		to, err := d.registry.sinks[name](a.without(n))
 		d.taken(a, err)
 		return Sink{Format: name, To: to}
 	}
 	_ = a.Decode(&s) // its faults are among the others
-	d.more(a, s.faults(slices.Sorted(maps.Keys(reg.sinks))))
+	d.more(a, s.faults(slices.Sorted(maps.Keys(d.registry.sinks))))
 	return s
 }
 

@@ -30,7 +30,9 @@ type Registry struct {
 }
 
 // Default is a registry of the stages of this package: embed, classify, select, drop,
-// rename, filter, with_column, limit and source_columns.
+// rename, filter, with_column, limit, source_columns, repartition, random_sample,
+// randomize_block_order, union, zip, collect
+// and materialize.
 func Default() *Registry {
 	r := &Registry{}
 	r.Stage("embed", step[Embed])
@@ -45,6 +47,10 @@ func Default() *Registry {
 	r.Stage("repartition", step[Repartition])
 	r.Stage("random_sample", step[RandomSample])
 	r.Stage("randomize_block_order", step[RandomizeBlockOrder])
+	r.Stage("union", readUnion)
+	r.Stage("zip", readZip)
+	r.Stage("collect", step[Collect])
+	r.Stage("materialize", step[Materialize])
 	return r
 }
 

@@ -102,24 +102,12 @@ func (e *Env) close() error {
 // faults are those that can be told without looking at any file.
 func (j *Job) faults() error {
 	faults := validate(j.Settings, "run")
-	add := func(section string, more Faults) {
-		for _, f := range more {
-			f.Key = join(section, f.Key)
-			faults = append(faults, f)
-		}
-	}
-	faults = append(faults, validate(j.Source, "source")...)
-	add("source", j.Source.faults(nil))
-	for i, s := range j.Stages {
-		key := fmt.Sprintf("stages[%d].%s", i, s.Name)
-		if s.Step == nil {
-			faults = append(faults, Fault{Key: key, Problem: "the stage has no step"})
-			continue
-		}
-		faults = append(faults, validate(s.Step, key)...)
-	}
+	j.eachBranch(func(key string, b Branch) { faults = append(faults, b.faults(key)...) })
 	faults = append(faults, validate(j.Sink, "sink")...)
-	add("sink", j.Sink.faults(nil))
+	for _, f := range j.Sink.faults(nil) {
+		f.Key = join("sink", f.Key)
+		faults = append(faults, f)
+	}
 	for i := range faults {
 		faults[i].File = j.Name
 	}
@@ -135,28 +123,19 @@ func (j *Job) dataset(ctx context.Context, env *Env) (*pipeline.Dataset, error) 
 	if err := j.apart(); err != nil {
 		return nil, err
 	}
-	d, err := j.Source.dataset(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var errs []error
-	for i, s := range j.Stages {
-		env.Name = s.Name
-		next, err := s.Step.Add(ctx, env, d)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("stages[%d] %s: %w", i, s.Name, err))
-			continue
-		}
-		d = next
-	}
-	return d, errors.Join(errs...)
+	return Branch{j.Source, j.Stages}.dataset(ctx, env)
 }
 
 func (j *Job) config(opts Options) pipeline.Config {
-	s := j.Settings
+	return (&Env{Settings: j.Settings, Options: opts}).config()
+}
+
+// config is how the job's rows are run.
+func (e *Env) config() pipeline.Config {
+	s, opts := e.Settings, e.Options
 	return pipeline.Config{
 		MemoryLimit: int64(s.MemoryLimit), CPUs: s.CPUs, Unordered: s.PreserveOrder != nil && !*s.PreserveOrder, Seed: s.Seed,
-		OnError:  pipeline.OnError{Skip: s.OnError == "skip", MaxRows: s.MaxErrors},
+		OnError:  pipeline.OnError{Skip: s.OnError == "skip", MaxRows: s.MaxErrors, MaxFraction: s.MaxErrorFraction},
 		Progress: opts.Progress, Trace: opts.Trace, Log: opts.Log,
 	}
 }

@@ -212,7 +212,8 @@ func (s RandomSample) Add(_ context.Context, env *Env, d *pipeline.Dataset) (*pi
 	return d.RandomSample(s.Fraction, s.Seed), nil
 }
 
-// RandomizeBlockOrder reads the parts of the source in another order. It is the first stage.
+// RandomizeBlockOrder reads the parts of the source in another order. It is the first stage, or
+// stands right behind materialize.
 type RandomizeBlockOrder struct {
 	Seed uint64 `yaml:"seed"` // 0: the job's
 }
@@ -228,16 +229,18 @@ func (s RandomizeBlockOrder) Add(_ context.Context, env *Env, d *pipeline.Datase
 // Pool puts a number of actors and a batch size, where they are not 0, in the place of
 // what the stages with models say.
 func (j *Job) Pool(actors int, batch BatchSize) {
-	for i, s := range j.Stages {
-		switch step := s.Step.(type) {
-		case Embed:
-			step.Actors, step.BatchSize = over(actors, step.Actors), over(batch, step.BatchSize)
-			j.Stages[i].Step = step
-		case Classify:
-			step.Actors, step.BatchSize = over(actors, step.Actors), over(batch, step.BatchSize)
-			j.Stages[i].Step = step
+	j.eachBranch(func(_ string, b Branch) {
+		for i, s := range b.Stages {
+			switch step := s.Step.(type) {
+			case Embed:
+				step.Actors, step.BatchSize = over(actors, step.Actors), over(batch, step.BatchSize)
+				b.Stages[i].Step = step
+			case Classify:
+				step.Actors, step.BatchSize = over(actors, step.Actors), over(batch, step.BatchSize)
+				b.Stages[i].Step = step
+			}
 		}
-	}
+	})
 }
 
 func over[T ~int](n, was T) T {

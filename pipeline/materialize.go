@@ -18,6 +18,14 @@ import (
 // result does not run it again. They must fit the memory limit. The memory is given back when
 // the result is garbage.
 func (d *Dataset) Materialize(ctx context.Context, cfg Config) (*Dataset, error) {
+	kept, err := d.keep(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	return Read(kept), nil
+}
+
+func (d *Dataset) keep(ctx context.Context, cfg Config) (*keptRows, error) {
 	schema, err := d.Check(ctx, cfg)
 	if err != nil {
 		return nil, err
@@ -30,7 +38,7 @@ func (d *Dataset) Materialize(ctx context.Context, cfg Config) (*Dataset, error)
 		rec.Retain() // for good: the garbage collector has the memory
 		kept.recs = append(kept.recs, rec)
 	}
-	return Read(kept), nil
+	return kept, nil
 }
 
 // keptRows is a source of records in memory, each a split.

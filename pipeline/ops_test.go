@@ -251,3 +251,45 @@ func TestTheColumnsOfAPlanAreInItsName(t *testing.T) {
 		require.Equal(t, pipeline.StageIDs(pair[0]), pipeline.StageIDs(pair[0]))
 	}
 }
+
+func TestCacheRunsThePlanOnceAndLate(t *testing.T) {
+	st := &stagetest.FakeStage{Column: "x", Map: failOn(3, 30), Need: stage.Need{RowWise: true}}
+	skip := pipeline.OnError{Skip: true}
+	kept := pipeline.Read(numbers(20, 20)).Apply(st, pipeline.StageConfig{}).Cache(small(pipeline.Config{OnError: skip}))
+	_, err := kept.Explain(context.Background(), pipeline.Config{})
+	require.NoError(t, err)
+	require.Zero(t, st.Calls(), "it ran before rows were wanted")
+	calls := 0
+	for turn := range 2 {
+		w := &watch{}
+		var got []string
+		for rec, err := range kept.Filter(where("x > 1")).Batches(context.Background(), w.config(small(pipeline.Config{OnError: skip}))) {
+			require.NoError(t, err)
+			got = append(got, lines(rec)...)
+		}
+		require.Len(t, got, 36)
+		require.Equal(t, "x=2 name=row-2 x_out=2", got[0])
+		require.EqualValues(t, 2, w.stats.Failed)
+		if turn == 0 {
+			calls = st.Calls()
+		}
+	}
+	require.Equal(t, calls, st.Calls())
+	require.Positive(t, calls)
+	again := pipeline.Read(numbers(5)).Apply(&stagetest.FakeStage{Column: "x"}, pipeline.StageConfig{}).Cache(pipeline.Config{})
+	n, err := again.Count(context.Background(), pipeline.Config{})
+	require.NoError(t, err)
+	require.EqualValues(t, 5, n)
+	_, err = collect(t, pipeline.Read(numbers(5)).Apply(&stagetest.FakeStage{Column: "x", Map: failOn(3)}, pipeline.StageConfig{}).Cache(pipeline.Config{}), pipeline.Config{})
+	require.ErrorContains(t, err, "row 3")
+}
+
+func TestACacheOfFailuresAloneTellsThem(t *testing.T) {
+	st := &stagetest.FakeStage{Column: "x", Map: failOn(0, 1), Need: stage.Need{RowWise: true}}
+	skip := pipeline.Config{OnError: pipeline.OnError{Skip: true}}
+	w := &watch{}
+	for range pipeline.Read(numbers(2)).Apply(st, pipeline.StageConfig{}).Cache(skip).Batches(context.Background(), w.config(skip)) {
+		t.Fatal("a row came out")
+	}
+	require.EqualValues(t, 2, w.stats.Failed)
+}

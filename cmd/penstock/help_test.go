@@ -8,6 +8,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/penstock-data/penstock/job"
 )
 
 // TestHelp holds the help of every verb: scripts rely on the names. `go test
@@ -35,6 +37,24 @@ func TestHelp(t *testing.T) {
 				assert.Contains(t, r.stdout, "Example:\n\n    penstock "+verb)
 			}
 		})
+	}
+}
+
+// TestTheStagesOfTheHelpAreStages: what the help of run shows can be read, and is all there is.
+func TestTheStagesOfTheHelpAreStages(t *testing.T) {
+	help := penstock(t, "run", "--help").stdout
+	_, list, found := strings.Cut(help, "too):\n\n")
+	require.True(t, found)
+	list, _, found = strings.Cut(list, "\n\n")
+	require.True(t, found)
+	j, err := job.Parse([]byte("source: {path: in}\n"+strings.ReplaceAll(list, "\n    ", "\n")[4:]+"\nsink: {path: out}\n"), "help")
+	require.NoError(t, err, list)
+	names := map[string]bool{"drop": true, "rename": true} // which stand in comments
+	for _, s := range j.Stages {
+		names[s.Name] = true
+	}
+	for _, name := range job.Default().Stages() {
+		assert.Contains(t, names, name)
 	}
 }
 

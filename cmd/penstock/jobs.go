@@ -161,11 +161,30 @@ func (runCmd) Help() string {
     sink: {path: out, mode: overwrite}
     run: {memory_limit: 2GiB, on_error: skip}
 
-Stages: embed, classify, select, drop, rename, filter, with_column, limit, source_columns.
+Stages are done in their order. All that there are (union takes a list of branches, too):
+
+    stages:
+      - filter: length(text) > 3 and label in ('ham', 'spam')
+      - with_column: {name: share, expr: cast(score as float64) / 100}
+      - select: [id, text]                 # drop: [a, b]; rename: {old: new}
+      - limit: 1000
+      - source_columns: {file: file, row: row}
+      - union: {source: {path: more.csv}, stages: [rename: {body: text}]}
+      - zip: {source: {path: labels.csv}}  # row by row
+      - random_sample: {fraction: 0.1, seed: 7}
+      - randomize_block_order: {seed: 7}   # first, or behind materialize
+      - repartition: {rows: 4096}          # or {bytes: 8MiB}
+      - collect: [embedding]               # the chunks of a row, one row again
+      - materialize                        # keep the rows up to here in memory
+      - embed: {model: DIR, column: text, batch_size: auto}
+      - classify: {model: DIR, labels: [ham, spam: a scam or a prize]}
+
+Settings of sink: path, format, mode, max_rows_per_file, min_rows_per_file, partition_by, file_name, compression. Of run: memory_limit, cpus, preserve_order, on_error, max_errors, max_error_fraction, batch_size, actors, seed, show.
 
 Example:
 
     penstock run job.yaml --set sink.path=out2 --limit 100
+    penstock run job.yaml --set stages.0.filter="score > 0.9" --explain
 `
 }
 
