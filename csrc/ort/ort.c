@@ -32,9 +32,9 @@ struct penstock_ort_session {
 /* What becomes of an output. */
 struct place {
 	OrtValue *value;  /* over the caller's memory, or what the library made; ours to release */
-	int bound, free;  /* free: the library makes it */
-	uint64_t address; /* of a free one; kept by the seam where there is one */
-	int kept;
+	int free;         /* the library makes it */
+	int kept;         /* the seam keeps a free one, at address */
+	uint64_t address;
 };
 
 struct penstock_ort_run {
@@ -43,6 +43,7 @@ struct penstock_ort_run {
 	OrtRunOptions *options;
 	OrtValue **inputs;     /* ours to release */
 	struct place *outputs;
+	struct penstock_seam_use *uses;  /* the memory of all tensors, for the seam */
 	int status;                      /* with the seam: how the work went */
 	struct penstock_ort_error error; /* and why */
 };
@@ -418,7 +419,8 @@ int penstock_ort_run_new(struct penstock_ort_session *s, struct penstock_ort_run
 	run->session = s;
 	run->inputs = calloc(s->n_inputs + 1, sizeof *run->inputs);
 	run->outputs = calloc(s->n_outputs + 1, sizeof *run->outputs);
-	int status = run->inputs && run->outputs ? PENSTOCK_ORT_OK : no_memory(error);
+	run->uses = calloc(s->n_inputs + s->n_outputs + 1, sizeof *run->uses);
+	int status = run->inputs && run->outputs && run->uses ? PENSTOCK_ORT_OK : no_memory(error);
 	if (!status)
 		status = check(api, api->CreateIoBinding(s->session, &run->binding), error);
 	if (!status)
@@ -447,6 +449,7 @@ void penstock_ort_run_delete(struct penstock_ort_run *run)
 		api->ReleaseRunOptions(run->options);
 	free(run->inputs);
 	free(run->outputs);
+	free(run->uses);
 	free(run);
 }
 
@@ -483,6 +486,7 @@ int penstock_ort_run_input(struct penstock_ort_run *run, size_t i, uint64_t addr
 	const OrtApi *api = s->ort->api;
 	drop(api, &run->inputs[i]);
 	int status = lay(s, &s->inputs[i], address, bytes, shape, rank, &run->inputs[i], error);
+	run->uses[i] = (struct penstock_seam_use){address, bytes, 0, 0};
 	return status ? status : check(api, api->BindInput(run->binding, s->inputs[i].name, run->inputs[i]), error);
 }
 
@@ -496,7 +500,7 @@ int penstock_ort_run_output(struct penstock_ort_run *run, size_t i, uint64_t add
 	int status = lay(s, &s->outputs[i], address, bytes, shape, rank, &p->value, error);
 	if (!status)
 		status = check(api, api->BindOutput(run->binding, s->outputs[i].name, p->value), error);
-	p->bound = !status;
+	run->uses[s->n_inputs + i] = (struct penstock_seam_use){address, bytes, 1, 0};
 	return status;
 }
 
@@ -504,7 +508,7 @@ int penstock_ort_run_free_output(struct penstock_ort_run *run, size_t i, struct 
 {
 	const struct penstock_ort_session *s = run->session;
 	int status = check(s->ort->api, s->ort->api->BindOutputToDevice(run->binding, s->outputs[i].name, s->device), error);
-	run->outputs[i].bound = run->outputs[i].free = !status;
+	run->outputs[i].free = !status;
 	return status;
 }
 
@@ -562,28 +566,23 @@ static int work(struct penstock_ort_run *run, struct penstock_ort_error *error)
 	return status || !any_free(run) ? status : collect(run, error);
 }
 
-/* With the seam the work happens here, when the stream comes to it. What the library made lies in the host's memory then,
- * and is brought to where a provider of the device would have put it. */
-static void in_stream(void *arg)
+/* With the seam the work happens here, when the stream comes to it. */
+static int in_stream(void *arg)
 {
 	struct penstock_ort_run *run = arg;
-	const struct penstock_ort_session *s = run->session;
 	run->status = work(run, &run->error);
-	for (size_t i = 0; i < s->n_outputs && !run->status; i++) {
-		struct place *p = &run->outputs[i];
-		size_t bytes = 0;
-		void *from = NULL;
-		if (!p->free)
-			continue;
-		run->status = check(s->ort->api, s->ort->api->GetTensorSizeInBytes(p->value, &bytes), &run->error);
-		if (!run->status)
-			run->status = check(s->ort->api, s->ort->api->GetTensorMutableData(p->value, &from), &run->error);
-		if (run->status || !bytes)
-			continue;
-		if (s->seam->keep(from, bytes, &p->address))
-			run->status = fail(&run->error, PENSTOCK_ORT_OUT_OF_MEMORY, "%s: the device is out of memory for %zu bytes", s->outputs[i].name, bytes);
-		p->kept = !run->status;
-	}
+	return 0;
+}
+
+/* Moves the memory that is used to the front: free outputs have none yet. */
+static size_t used(struct penstock_ort_run *run)
+{
+	size_t n = 0, all = run->session->n_inputs + run->session->n_outputs;
+	for (size_t i = 0; i < all; i++)
+		if (run->uses[i].bytes)
+			run->uses[n++] = run->uses[i];
+	memset(run->uses + n, 0, (all - n) * sizeof *run->uses);
+	return n;
 }
 
 int penstock_ort_run_start(struct penstock_ort_run *run, struct penstock_ort_error *error)
@@ -592,7 +591,7 @@ int penstock_ort_run_start(struct penstock_ort_run *run, struct penstock_ort_err
 	run->status = PENSTOCK_ORT_OK;
 	if (!s->seam)
 		return work(run, error);
-	if (s->seam->launch(s->stream, in_stream, run))
+	if (s->seam->launch(s->stream, run->uses, used(run), in_stream, run))
 		return fail(error, PENSTOCK_ORT_LOST, "the stream takes no more work");
 	return PENSTOCK_ORT_OK;
 }
@@ -622,8 +621,17 @@ int penstock_ort_run_result(struct penstock_ort_run *run, size_t i, struct penst
 	void *at = NULL;
 	if (!status)
 		status = check(api, api->GetTensorMutableData(p->value, &at), error);
-	result->address = s->seam ? p->address : (uint64_t)(uintptr_t)at;
-	return status;
+	if (status)
+		return status;
+	result->address = (uint64_t)(uintptr_t)at;
+	if (!s->seam || !result->bytes)
+		return PENSTOCK_ORT_OK;
+	/* The CPU's provider made it in the host's memory: it goes to where a provider of the device would have put it. */
+	if (!p->kept && s->seam->keep(at, result->bytes, &p->address))
+		return fail(error, PENSTOCK_ORT_OUT_OF_MEMORY, "%s: out of memory for %zu bytes", s->outputs[i].name, result->bytes);
+	p->kept = 1;
+	result->address = p->address;
+	return PENSTOCK_ORT_OK;
 }
 
 void penstock_ort_run_reset(struct penstock_ort_run *run)
@@ -641,6 +649,7 @@ void penstock_ort_run_reset(struct penstock_ort_run *run)
 			s->seam->give(p->address);
 		memset(p, 0, sizeof *p);
 	}
+	memset(run->uses, 0, (s->n_inputs + s->n_outputs) * sizeof *run->uses);
 	if (run->options)
 		(void)check(api, api->RunOptionsUnsetTerminate(run->options), &run->error); /* never fails on options that exist */
 	run->status = PENSTOCK_ORT_OK;

@@ -70,7 +70,7 @@ struct penstock_ort_options {
 	const void *model;        /* an ONNX file in memory: read during the call, not kept */
 	size_t model_bytes;
 	enum penstock_ort_provider provider;
-	int device;               /* CUDA's number of it */
+	int device;               /* CUDA's number of it: its context is current */
 	void *stream;             /* a CUstream, which the provider's options name too; it outlives the session */
 	int threads;              /* of the CPU, for nodes that run there */
 	struct penstock_ort_pairs cuda, tensorrt; /* options of the providers */
@@ -128,7 +128,10 @@ int penstock_ort_run_start(struct penstock_ort_run *run, struct penstock_ort_err
 /* Called once the work has happened, or failed. */
 int penstock_ort_run_finish(struct penstock_ort_run *run, struct penstock_ort_error *error);
 
-/* Where a free output lies, after a run_finish that gave OK. It is the run's, until run_reset. */
+/*
+ * Where a free output lies, after a run_finish that gave OK. It is the run's, until run_reset. Both are called with the
+ * device's context current, and so is run_delete.
+ */
 struct penstock_ort_result {
 	uint64_t address;
 	size_t bytes;
