@@ -33,8 +33,9 @@ type Config struct {
 
 	Compression Compression
 	// RowGroupBytes and RowGroupRows bound a Parquet row group, and with it the memory
-	// of a writer: it holds one row group of Arrow data. Row groups end after the piece
-	// of at most 1 MiB that reaches RowGroupBytes. 0: 32 MiB and 1 Mi rows.
+	// of a writer: it holds one row group, of which flat columns are compressed already
+	// but for those that get a dictionary. Row groups end with the row that reaches
+	// RowGroupBytes of Arrow data, or 1 MiB if it is less. 0: 32 MiB and 1 Mi rows.
 	RowGroupBytes int64
 	RowGroupRows  int64
 

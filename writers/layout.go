@@ -22,6 +22,7 @@ type layout struct {
 	format format
 	unit   unit
 	loose  bool // a column's type cannot be put together: units are written in pieces as they came
+	direct bool // rows go to the format as they come, in no units: what it writes hangs on the rows alone
 }
 
 // unit is the piece of rows that a format is given at a time. It ends where its rows or
@@ -111,7 +112,10 @@ func (l *layout) bind() (err error) {
 	l.unit = unit{rows: 16 << 10, bytes: 1 << 20}
 	switch l.cfg.Format {
 	case Parquet:
-		l.format, err = newParquetFormat(l.cfg, l.stored)
+		var f *parquetFormat
+		f, err = newParquetFormat(l.cfg, l.stored)
+		// With partitions, what is in memory at the end of a unit says which file is flushed.
+		l.format, l.direct = f, err == nil && len(l.keys) == 0 && f.direct()
 	case JSONL:
 		l.format, err = newJSONFormat(l.stored)
 	case CSV:

@@ -5,35 +5,38 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 
 	"github.com/apache/arrow/go/v17/arrow"
-	"github.com/apache/arrow/go/v17/arrow/array"
 	"github.com/apache/arrow/go/v17/arrow/memory"
 	"github.com/apache/arrow/go/v17/parquet"
 	"github.com/apache/arrow/go/v17/parquet/compress"
 	"github.com/apache/arrow/go/v17/parquet/file"
+	"github.com/apache/arrow/go/v17/parquet/metadata"
 	"github.com/apache/arrow/go/v17/parquet/pqarrow"
 	"github.com/apache/arrow/go/v17/parquet/schema"
 
 	"github.com/penstock-data/penstock/stage"
+	"github.com/penstock-data/penstock/writers/internal/chunk"
 )
 
 // arrowSchemaKey is where a Parquet file keeps its Arrow schema, from which readers know
 // types that Parquet has not.
 const arrowSchemaKey = "ARROW:schema"
 
-// parquetFormat writes Parquet. Rows wait in memory until they make a row group, and
-// then one column is encoded after the other: so a writer holds one row group of Arrow
-// data and one column of pages, whatever the number of columns.
+// parquetFormat writes Parquet. The values of flat columns go into pages at once, and full
+// pages are compressed while others are filled; those of nested columns wait in memory as
+// they are. So a writer holds one row group, of which the most part is compressed.
 type parquetFormat struct {
 	cfg         Config
+	shared      parquetShared
 	schema      *arrow.Schema // as the columns are stored
 	convs       []converter
 	arrowSchema string
 	props       []parquet.WriterProperty
 }
 
-func newParquetFormat(cfg Config, rows *arrow.Schema) (format, error) {
+func newParquetFormat(cfg Config, rows *arrow.Schema) (*parquetFormat, error) {
 	f := &parquetFormat{cfg: cfg, convs: make([]converter, rows.NumFields())}
 	fields := rows.Fields()
 	var faults []error
@@ -62,6 +65,9 @@ func newParquetFormat(cfg Config, rows *arrow.Schema) (format, error) {
 	if f.arrowSchema, err = encodeSchema(arrow.NewSchema(rows.Fields(), &meta)); err != nil {
 		return nil, err
 	}
+	if f.shared, err = newParquetShared(f.codec()); err != nil {
+		return nil, fmt.Errorf("writers: parquet: %w", err)
+	}
 	f.props, err = f.properties()
 	return f, err
 }
@@ -78,12 +84,15 @@ func withoutKey(m arrow.Metadata, key string) arrow.Metadata {
 	return arrow.NewMetadata(keys, values)
 }
 
+func (f *parquetFormat) codec() compress.Compression {
+	return map[Compression]compress.Compression{NoCompression: compress.Codecs.Uncompressed,
+		Snappy: compress.Codecs.Snappy, Zstd: compress.Codecs.Zstd, Gzip: compress.Codecs.Gzip}[f.cfg.Compression]
+}
+
 // properties leaves out what costs time and gives readers nothing: dictionaries of
-// floats, and the least and greatest of values inside lists.
+// floats in nested columns, and the least and greatest of values inside lists.
 func (f *parquetFormat) properties() ([]parquet.WriterProperty, error) {
-	codec := map[Compression]compress.Compression{NoCompression: compress.Codecs.Uncompressed,
-		Snappy: compress.Codecs.Snappy, Zstd: compress.Codecs.Zstd, Gzip: compress.Codecs.Gzip}
-	props := []parquet.WriterProperty{parquet.WithVersion(parquet.V2_LATEST), parquet.WithCompression(codec[f.cfg.Compression])}
+	props := []parquet.WriterProperty{parquet.WithVersion(parquet.V2_LATEST), parquet.WithCompression(f.codec())}
 	sc, err := pqarrow.ToParquet(f.schema, nil, pqarrow.DefaultWriterProps())
 	if err != nil {
 		return nil, fmt.Errorf("writers: parquet: %w", err)
@@ -105,6 +114,18 @@ func isFloat16(col *schema.Column) bool {
 	return ok
 }
 
+// parquetShared is what all files of an output have in common.
+type parquetShared struct {
+	seats      chunk.Seats
+	compressor chunk.Compressor
+}
+
+func newParquetShared(c compress.Compression) (parquetShared, error) {
+	n := runtime.GOMAXPROCS(0)
+	comp, err := chunk.NewCompressor(c, n)
+	return parquetShared{chunk.NewSeats(n - 1), comp}, err
+}
+
 func (f *parquetFormat) open(w *outFile, mem func(int) memory.Allocator) (encoder, error) {
 	return f.start(w, mem, f.convs)
 }
@@ -112,142 +133,41 @@ func (f *parquetFormat) open(w *outFile, mem func(int) memory.Allocator) (encode
 // start opens a file for records whose columns convs brings into the stored form.
 func (f *parquetFormat) start(w *outFile, mem func(int) memory.Allocator, convs []converter) (_ *parquetEncoder, err error) {
 	defer recovered(&err)
-	own := mem(0) // for pages and levels
-	props := parquet.NewWriterProperties(append(f.props[:len(f.props):len(f.props)], parquet.WithAllocator(own))...)
-	fw, err := pqarrow.NewFileWriter(f.schema, w, props, pqarrow.NewArrowWriterProperties(pqarrow.WithAllocator(own)))
+	props := parquet.NewWriterProperties(append(f.props[:len(f.props):len(f.props)], parquet.WithAllocator(mem(0)))...)
+	sc, err := pqarrow.ToParquet(f.schema, props, pqarrow.DefaultWriterProps())
 	if err != nil {
 		return nil, fmt.Errorf("writers: parquet: %w", err)
 	}
-	if err := fw.AppendKeyValueMetadata(arrowSchemaKey, f.arrowSchema); err != nil {
+	meta := metadata.NewKeyValueMetadata()
+	for i, key := range f.schema.Metadata().Keys() {
+		if err := meta.Append(key, f.schema.Metadata().Values()[i]); err != nil {
+			return nil, fmt.Errorf("writers: parquet: %w", err)
+		}
+	}
+	if err := meta.Append(arrowSchemaKey, f.arrowSchema); err != nil {
 		return nil, fmt.Errorf("writers: parquet: %w", err)
 	}
-	return &parquetEncoder{f: f, w: w, mem: mem, convs: convs, fw: fw, cols: make([][]arrow.Array, len(convs))}, nil
+	e := &parquetEncoder{f: f, w: w, mem: mem, convs: convs, props: props, crew: chunk.NewCrew(f.shared.seats),
+		footer: metadata.NewFileMetadataBuilder(sc, props, meta)}
+	e.columns(sc)
+	_, _ = w.Write(parquetMagic)
+	e.at = int64(len(parquetMagic))
+	return e, nil
 }
 
-// parquetEncoder writes one file.
-type parquetEncoder struct {
-	f     *parquetFormat
-	w     *outFile
-	mem   func(int) memory.Allocator
-	convs []converter
-	fw    *pqarrow.FileWriter
-
-	cols  [][]arrow.Array // of the row group that waits: by column, in pieces
-	rows  int64
-	bytes int64
-}
-
-func (e *parquetEncoder) held() int64 { return e.bytes }
-
-func (e *parquetEncoder) write(ctx context.Context, rec arrow.Record, own bool) error {
-	for from := int64(0); from < rec.NumRows(); {
-		rows := min(rec.NumRows()-from, e.f.cfg.RowGroupRows-e.rows)
-		piece := rec.NewSlice(from, from+rows)
-		err := e.hold(piece, own)
-		piece.Release()
-		if err != nil {
-			return err
-		}
-		e.rows += rows
-		e.bytes += recordBytes(rec, from, from+rows)
-		from += rows
-		if e.rows == e.f.cfg.RowGroupRows || e.bytes >= e.f.cfg.RowGroupBytes {
-			if err := e.flush(ctx); err != nil {
-				return err
-			}
+// direct says whether all columns are flat: then a file hangs on its rows alone, whatever
+// pieces they come in, and they need not be put together first.
+func (f *parquetFormat) direct() bool {
+	sc, err := pqarrow.ToParquet(f.schema, parquet.NewWriterProperties(f.props...), pqarrow.DefaultWriterProps())
+	if err != nil || sc.NumColumns() != f.schema.NumFields() {
+		return false
+	}
+	for i, field := range f.schema.Fields() {
+		if _, flat := chunk.New(sc.Column(i), field.Type, chunk.Config{}); !flat {
+			return false
 		}
 	}
-	return nil
-}
-
-// hold keeps the columns of rec, in memory of its own: what is lent must not be held
-// until a row group is full.
-func (e *parquetEncoder) hold(rec arrow.Record, own bool) (err error) {
-	defer recovered(&err)
-	kept := make([]arrow.Array, 0, len(e.convs))
-	for i, col := range rec.Columns() {
-		arr, err := e.column(i, col, own)
-		if err != nil {
-			release(kept)
-			return fmt.Errorf("writers: parquet: column %q: %w", rec.ColumnName(i), err)
-		}
-		kept = append(kept, arr)
-	}
-	for i, arr := range kept {
-		e.cols[i] = append(e.cols[i], arr)
-	}
-	return nil
-}
-
-func (e *parquetEncoder) column(i int, col arrow.Array, own bool) (arrow.Array, error) {
-	mem, conv := e.mem(i), e.convs[i]
-	if !own {
-		copied, err := array.Concatenate([]arrow.Array{col}, mem)
-		if err != nil {
-			return nil, err
-		}
-		defer copied.Release()
-		col = copied
-	}
-	if conv != nil {
-		return conv(mem, col)
-	}
-	col.Retain()
-	return col, nil
-}
-
-// flush writes what is held as one row group.
-func (e *parquetEncoder) flush(ctx context.Context) (err error) {
-	defer recovered(&err)
-	if e.rows == 0 {
-		return nil
-	}
-	e.fw.NewRowGroup()
-	for i, pieces := range e.cols {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		col := arrow.NewChunked(e.f.schema.Field(i).Type, pieces)
-		err := e.fw.WriteColumnChunked(col, 0, e.rows)
-		col.Release()
-		release(pieces)
-		e.cols[i] = nil
-		if err != nil {
-			return fmt.Errorf("writers: parquet: column %q: %w", e.f.schema.Field(i).Name, err)
-		}
-		if err := e.w.fault(); err != nil {
-			return err
-		}
-	}
-	// arrow lets some of its own errors drop; then rows are missing here.
-	if n, err := e.fw.RowGroupNumRows(); err != nil || int64(n) != e.rows {
-		return fmt.Errorf("writers: parquet: %d of %d rows of a row group of %s were encoded: %v", n, e.rows, e.w.name, err)
-	}
-	e.rows, e.bytes = 0, 0
-	return nil
-}
-
-func (e *parquetEncoder) close(ctx context.Context) (err error) {
-	if err := e.flush(ctx); err != nil {
-		return err
-	}
-	defer recovered(&err)
-	if err := e.fw.Close(); err != nil {
-		return fmt.Errorf("writers: parquet: %w", err)
-	}
-	return nil
-}
-
-// abort lets arrow end the file, for only so it gives its memory back. Nothing of that
-// reaches the file.
-func (e *parquetEncoder) abort() {
-	for i, pieces := range e.cols {
-		release(pieces)
-		e.cols[i] = nil
-	}
-	var err error
-	defer recovered(&err)
-	_ = e.fw.Close()
+	return true
 }
 
 // join reads the columns as they are stored and writes them to one file: nothing is

@@ -67,6 +67,9 @@ func (p *partWriter) write(ctx context.Context, rec arrow.Record) error {
 			return fmt.Errorf("writers: column %q was announced to have no nulls, and has", f.Name)
 		}
 	}
+	if p.lay.direct {
+		return errors.Join(ctx.Err(), p.lanes.write(ctx, rec, false))
+	}
 	for from := int64(0); from < rec.NumRows(); {
 		if err := ctx.Err(); err != nil {
 			return err
