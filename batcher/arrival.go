@@ -1,5 +1,7 @@
 package batcher
 
+import "sort"
+
 // open is a batch that is being filled in order of arrival.
 type open struct {
 	picks   []Pick
@@ -70,6 +72,34 @@ func (b *Batcher) cut(r rows) []Batch {
 		if b.full(o) {
 			out = b.closeOpen(out)
 		}
+	}
+	return out
+}
+
+// cutEven fills batches as cut does, where all rows are alike: a batch is bounded by numbers
+// that grow with its rows, so its end is searched for and no row is looked at.
+func (b *Batcher) cutEven(r rows) []Batch {
+	var out []Batch
+	o := &b.open
+	longest := bucket(r.buckets, 1)
+	for from := 0; from < r.Rows; {
+		if o.rows > 0 && !b.fits(o.rows+1, o.bytes+r.size(from), max(o.longest, longest)) {
+			out = b.closeOpen(out)
+		}
+		o.longest = max(o.longest, longest)
+		// One row goes in whatever its size is; then as many as leave it neither full nor over.
+		most := r.Rows - from
+		k := 1 + sort.Search(most-1, func(more int) bool {
+			rows, bytes := o.rows+more+1, o.bytes+r.before(from+more+1)-r.before(from)
+			return b.full(&open{rows: rows, bytes: bytes, longest: o.longest}) || !b.fits(rows+1, bytes+r.size(from+more+1), o.longest)
+		})
+		o.add(r.ID, from, from+k)
+		o.bytes += r.before(from+k) - r.before(from)
+		o.cost += int64(k)
+		if b.full(o) {
+			out = b.closeOpen(out)
+		}
+		from += k
 	}
 	return out
 }

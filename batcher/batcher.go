@@ -116,6 +116,8 @@ func (b *Batcher) Push(blk Block) []Batch {
 		return b.fillWindow(r)
 	case b.policy.MaxBytes == 0 && b.policy.MaxCost == 0:
 		return b.cutByRows(r)
+	case blk.Sizes == nil && blk.Costs == nil:
+		return b.cutEven(r)
 	default:
 		return b.cut(r)
 	}

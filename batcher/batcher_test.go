@@ -338,11 +338,37 @@ func TestDearBatchesFirst(t *testing.T) {
 }
 
 func TestRowsAreNotLookedAtWithoutNeed(t *testing.T) {
-	b, err := batcher.New(stage.Policy{MaxRows: 1 << 20})
-	require.NoError(t, err)
-	all := b.Push(batcher.Block{Rows: 1 << 30, Bytes: 1 << 40}) // a walk over them would take seconds
-	require.Len(t, all, 1<<10)
-	require.EqualValues(t, 1<<30, all[1].Bytes)
+	for _, maxBytes := range []int64{0, 1 << 40} {
+		b, err := batcher.New(stage.Policy{MaxRows: 1 << 20, MaxBytes: maxBytes})
+		require.NoError(t, err)
+		all := b.Push(batcher.Block{Rows: 1 << 30, Bytes: 1 << 40}) // a walk over them would take seconds
+		require.Len(t, all, 1<<10)
+		require.EqualValues(t, 1<<30, all[1].Bytes)
+	}
+}
+
+// Rows that are all alike are batched as those whose sizes and costs are told one by one.
+func TestEvenRowsAgainstToldOnes(t *testing.T) {
+	for seed := range uint64(2000) {
+		rng := rand.New(rand.NewPCG(seed, 7))
+		w := draw(rng)
+		w.policy.LookAheadRows = 0
+		even, told := w.batcher(t), w.batcher(t)
+		for id := range int64(1 + rng.IntN(5)) {
+			blk := batcher.Block{ID: id, Rows: rng.IntN(200), Bytes: rng.Int64N(3000)}
+			same := blk
+			for i := range int64(blk.Rows) {
+				n := int64(blk.Rows)
+				before := func(i int64) int64 { return blk.Bytes/n*i + blk.Bytes%n*i/n }
+				same.Sizes, same.Costs = append(same.Sizes, before(i+1)-before(i)), append(same.Costs, 1)
+			}
+			require.Equal(t, told.Push(same), even.Push(blk), "seed %d: %+v", seed, w.policy)
+			if rng.IntN(3) == 0 {
+				require.Equal(t, told.Flush(), even.Flush())
+			}
+		}
+		require.Equal(t, told.Flush(), even.Flush())
+	}
 }
 
 func TestBytesAreSpreadWithoutRest(t *testing.T) {
