@@ -148,6 +148,7 @@ enum emu_kind {
 #define EMU_PAGEABLE 1 /* flags: the host's end was not page-locked */
 #define EMU_STALE 2    /* it no longer was when the copy was made */
 #define EMU_FAILED 4   /* the device was lost before it was done */
+#define EMU_BLOCKING 8 /* OBSERVE: the thread waited for it, and did nothing else meanwhile */
 
 struct emu_op {
 	uint64_t id;     /* from 1, in the order of the host's calls */

@@ -93,11 +93,11 @@ CUresult CUDAAPI cuStreamWaitEvent(CUstream stream, CUevent event, unsigned int 
 	return leave(CUDA_SUCCESS);
 }
 
-/* The host knows: the record shows the first time only. */
-static void observed(struct event *e, struct mark *m)
+/* The host knows: the record shows the first time, and whenever a thread waited for it. */
+static void observed(struct device *d, struct mark *m, bool blocking)
 {
-	if (!m->observed)
-		record_observed(e->device, m->op);
+	if (blocking || !m->observed)
+		record_observed(d, m->op, blocking);
 	m->observed = true;
 }
 
@@ -111,7 +111,7 @@ CUresult CUDAAPI cuEventQuery(CUevent event)
 		return leave(CUDA_SUCCESS);
 	if (!e->mark->done)
 		return leave(CUDA_ERROR_NOT_READY);
-	observed(e, e->mark);
+	observed(e->device, e->mark, false);
 	return leave(CUDA_SUCCESS);
 }
 
@@ -124,8 +124,7 @@ CUresult CUDAAPI cuEventSynchronize(CUevent event)
 		struct mark *m = mark_keep(e->mark);
 		while (!m->done)
 			pthread_cond_wait(&emu.progress, &emu.lock);
-		if (handle_get(HANDLE_EVENT, (uint64_t)event) == e) /* it may have been destroyed meanwhile */
-			observed(e, m);
+		observed(d, m, true);
 		mark_drop(m);
 	}
 	return leave(d->lost);

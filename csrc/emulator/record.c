@@ -93,12 +93,13 @@ void record_times(uint64_t id, int64_t start, int64_t end, unsigned flags)
 	op->flags |= flags;
 }
 
-void record_observed(struct device *d, uint64_t after)
+void record_observed(struct device *d, uint64_t after, bool blocking)
 {
 	if (!emu.record || !after)
 		return;
 	struct emu_op *op = op_add(EMU_OBSERVE, d->number);
 	op->after = after;
+	op->flags = blocking ? EMU_BLOCKING : 0;
 }
 
 void record_free(struct device *d, uint64_t address, uint64_t bytes)

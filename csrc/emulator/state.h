@@ -194,7 +194,6 @@ struct stream *stream_make(struct device *d, unsigned flags, int priority);
 void stream_close(struct stream *s);
 void stream_submit(struct stream *s, struct work *w); /* owns w */
 CUresult stream_wait(struct stream *s);
-void stream_observed(struct stream *s);
 CUresult device_wait(struct device *d); /* for all its streams */
 struct mark *mark_keep(struct mark *m);
 void mark_drop(struct mark *m);
@@ -211,7 +210,7 @@ void memory_end(struct device *d); /* frees all that the context took */
 uint64_t record_op(enum emu_kind kind, struct stream *s, uint64_t event, uint64_t after, uint64_t bytes, unsigned flags);
 void record_buffer(uint64_t id, uint64_t address, uint64_t bytes, bool write);
 void record_times(uint64_t id, int64_t start, int64_t end, unsigned flags);
-void record_observed(struct device *d, uint64_t after);
+void record_observed(struct device *d, uint64_t after, bool blocking);
 void record_free(struct device *d, uint64_t address, uint64_t bytes);
 void record_clear(void);
 

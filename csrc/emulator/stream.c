@@ -268,8 +268,6 @@ void stream_submit(struct stream *s, struct work *w)
 	push(s, w);
 }
 
-void stream_observed(struct stream *s) { record_observed(s->device, s->last); }
-
 static bool exists(const struct device *d, const struct stream *s, uint64_t handle)
 {
 	for (const struct stream *at = d->streams; at; at = at->next)
@@ -290,7 +288,7 @@ CUresult stream_wait(struct stream *s)
 	struct device *d = s->device;
 	uint64_t last = s->last;
 	wait_until(d, s, s->handle, s->submitted);
-	record_observed(d, last);
+	record_observed(d, last, true);
 	return d->lost;
 }
 
@@ -313,7 +311,7 @@ CUresult device_wait(struct device *d)
 	}
 	for (size_t i = 0; i < n; i++) {
 		wait_until(d, all[i].s, all[i].handle, all[i].until);
-		record_observed(d, all[i].last);
+		record_observed(d, all[i].last, true);
 	}
 	return d->lost;
 }
@@ -368,7 +366,7 @@ CUresult CUDAAPI cuStreamQuery(CUstream stream)
 		return leave(s->device->lost);
 	if (s->finished < s->submitted)
 		return leave(CUDA_ERROR_NOT_READY);
-	stream_observed(s);
+	record_observed(s->device, s->last, false);
 	return leave(CUDA_SUCCESS);
 }
 
