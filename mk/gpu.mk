@@ -11,7 +11,7 @@ CSRC_FLAGS   := -std=gnu11 -O3 -g -fPIC -fvisibility=hidden -Wall -Wextra -Werro
 ASAN_FLAGS   := -std=gnu11 -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all -Wall -Wextra -Werror
 
 # The emulated driver that tests open by the path in this variable; in the name so that Go's test cache sees a change of it.
-EMULATOR_SOURCES := $(wildcard csrc/emulator/*.c csrc/emulator/*.h)
+EMULATOR_SOURCES := $(filter-out %_test.c,$(wildcard csrc/emulator/*.c)) $(wildcard csrc/emulator/*.h)
 EMULATOR_SUM     := $(shell cat $(EMULATOR_SOURCES) | cksum | cut -d ' ' -f 1)
 EMULATOR_DONE    := $(CURDIR)/build/cuda/emulator-$(EMULATOR_SUM)/libcuda-emulator.so
 export PENSTOCK_CUDA_EMULATOR := $(EMULATOR_DONE)
