@@ -24,7 +24,7 @@ type Config struct {
 	BlockBytes  int64 // target size of a block; 0: 8 MiB, less where the limit is small
 	GroupBytes  int64 // source bytes per group of splits, which is an output part; 0: 256 MiB
 	Unordered   bool  // rows may come out in another order than that of the source
-	NoOptimise  bool  // run the plan as it was written: slower, but dead letters have columns that the job does not need
+	NoOptimise  bool  // run the plan as it was written: slower
 	Seed        uint64
 	OnError     OnError
 

@@ -95,6 +95,7 @@ type task struct {
 	out     []*block          // accepted, but older tasks come first
 	before  []*stage.RowError // failed further up, and stand before this task's rows
 	failed  []*stage.RowError // behind all that was yielded
+	after   []*stage.RowError // failed further up, and stand behind the last batch of the group, which this one is
 }
 
 // pick is some rows of a block.
@@ -200,6 +201,7 @@ func (r *run) advance(o *operator) {
 			return
 		}
 		r.forwardFailed(&o.out, t.group, t.failed)
+		r.forwardFailed(&o.out, t.group, t.after)
 		delete(o.order, o.head)
 		o.head++
 	}
@@ -301,7 +303,20 @@ func (o *operator) input(r *run, _ int, b *block) {
 func (r *run) turnTo(o *operator, group int64) {
 	if group != o.group {
 		r.flush(o)
+		r.endGroup(o)
 		o.group = group
+	}
+}
+
+// endGroup passes on the failed rows that stand behind the last batch of a group, so that they
+// don't become the first of the next one.
+func (r *run) endGroup(o *operator) {
+	failed := o.failed
+	o.failed = nil
+	if last := o.order[o.nextID-1]; last != nil {
+		last.after = append(last.after, failed...)
+	} else { // everything before them has gone
+		r.forwardFailed(&o.out, o.group, failed)
 	}
 }
 

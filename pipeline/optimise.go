@@ -18,8 +18,8 @@ import (
 // rows are skipped (OnError.Skip) they come out as dead letters, and then a filter stays behind
 // a stage that may fail, and a limit counts behind it. A filter that can fail itself never moves.
 //
-// The one thing that shows is the input of a dead letter: it has the columns that the job
-// reads, and not those that nobody needs.
+// A dead letter holds the row as its stage was given it: so where failed rows are skipped, columns
+// that nobody needs are still carried up to the last stage that may fail.
 
 // rule is one step of the optimiser.
 type rule func(s settings, n *planNode) *planNode

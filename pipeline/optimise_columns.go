@@ -11,34 +11,35 @@ import (
 // pruneColumns has every column end where it is read last: what nobody needs is not read, and
 // what is needed no more is not carried on.
 func pruneColumns(s settings, root *planNode) *planNode {
-	return root.narrow(atLeastOne(root.schema, s.columns))
+	return root.narrow(atLeastOne(root.schema, s.columns), s.skip)
 }
 
 // narrow gives n with the columns that are kept, and no others, in their order. It keeps one
-// at least, unless there is none.
-func (n *planNode) narrow(keep []bool) *planNode {
+// at least, unless there is none. With whole, stages that may fail are given all columns, for the
+// dead letters of their rows.
+func (n *planNode) narrow(keep []bool, whole bool) *planNode {
 	switch {
 	case n.scan != nil:
 		return n.narrowRead(keep)
 	case n.join == zip:
-		return n.narrowZip(keep)
+		return n.narrowZip(keep, whole)
 	case n.join == union:
-		out := n.everyInput(func(in *planNode) *planNode { return in.narrow(keep) })
+		out := n.everyInput(func(in *planNode) *planNode { return in.narrow(keep, whole) })
 		return out.withSchema(only(n.schema, keep))
 	case n.step.cols != nil:
-		return n.narrowCols(keep)
+		return n.narrowCols(keep, whole)
 	case n.step.limit != nil:
-		return n.narrowLike(keep, n.step.bound)
+		return n.narrowLike(keep, n.step.bound, whole)
 	}
 	if _, ok := n.step.st.(repartitionStage); ok { // its rows are those that it is given
 		bound := *n.step.bound
 		bound.Schema = only(n.schema, keep)
-		return n.narrowLike(keep, &bound)
+		return n.narrowLike(keep, &bound, whole)
 	}
-	if n.step.bound.Need.Reads == nil {
-		return n.narrowAfter(keep, n.in[0].narrow(everyColumn(n.in[0].schema)))
+	if n.step.bound.Need.Reads == nil || whole && !n.step.cannotFail() {
+		return n.narrowAfter(keep, n.in[0].narrow(everyColumn(n.in[0].schema), whole))
 	}
-	return n.narrowStage(keep)
+	return n.narrowStage(keep, whole)
 }
 
 func (n *planNode) withSchema(schema *arrow.Schema) *planNode {
@@ -79,8 +80,8 @@ func (n *planNode) narrowAfter(keep []bool, in ...*planNode) *planNode {
 }
 
 // narrowLike is for a step whose columns are those that it is given.
-func (n *planNode) narrowLike(keep []bool, bound *stage.Bound) *planNode {
-	in := n.in[0].narrow(keep)
+func (n *planNode) narrowLike(keep []bool, bound *stage.Bound, whole bool) *planNode {
+	in := n.in[0].narrow(keep, whole)
 	if in == n.in[0] {
 		return n
 	}
@@ -89,12 +90,12 @@ func (n *planNode) narrowLike(keep []bool, bound *stage.Bound) *planNode {
 	return in.then(&s)
 }
 
-func (n *planNode) narrowCols(keep []bool) *planNode {
+func (n *planNode) narrowCols(keep []bool, whole bool) *planNode {
 	need := make([]bool, n.in[0].schema.NumFields())
 	for i, c := range n.step.cols {
 		need[c.at] = need[c.at] || keep[i]
 	}
-	in := n.in[0].narrow(need)
+	in := n.in[0].narrow(need, whole)
 	at := places(need)
 	var cols []column
 	for i, c := range n.step.cols {
@@ -123,7 +124,7 @@ func places(keep []bool) []int {
 // narrowStage is for a stage that says what it reads. What is kept of the columns that it
 // carries is chosen as its output is put together. One that adds nothing that is kept, and
 // cannot fail, goes.
-func (n *planNode) narrowStage(keep []bool) *planNode {
+func (n *planNode) narrowStage(keep []bool, whole bool) *planNode {
 	s := n.step
 	need := make([]bool, s.in.NumFields())
 	adds, carries, carried := false, false, false
@@ -139,12 +140,12 @@ func (n *planNode) narrowStage(keep []bool) *planNode {
 		}
 	}
 	if _, filters := s.st.(filterStage); !adds && carried && !filters && (settings{skip: true}).keepsRows(s) {
-		return n.in[0].narrow(need)
+		return n.in[0].narrow(need, whole)
 	}
 	for _, name := range s.bound.Need.Reads {
 		need[s.in.FieldIndices(name)[0]] = true
 	}
-	in := n.in[0].narrow(atLeastOne(s.in, need))
+	in := n.in[0].narrow(atLeastOne(s.in, need), whole)
 	if !carries && slices.Contains(keep, false) { // it may give rows in Finish, and gives all its columns there
 		out := *s
 		out.in = in.schema
@@ -159,7 +160,7 @@ func (n *planNode) narrowStage(keep []bool) *planNode {
 }
 
 // narrowZip narrows both sides. One of which nothing is kept still has to give its rows.
-func (n *planNode) narrowZip(keep []bool) *planNode {
+func (n *planNode) narrowZip(keep []bool, whole bool) *planNode {
 	left := n.in[0].schema.NumFields()
 	sides := [][]bool{keep[:left], keep[left:]}
 	var have []bool
@@ -167,7 +168,7 @@ func (n *planNode) narrowZip(keep []bool) *planNode {
 	for i := range in {
 		side := atLeastOne(n.in[i].schema, sides[i])
 		have = append(have, side...)
-		in[i] = n.in[i].narrow(side)
+		in[i] = n.in[i].narrow(side, whole)
 	}
 	out := n
 	if !slices.Equal(in, n.in) {

@@ -349,7 +349,7 @@ type outcome struct {
 func runOf(t *testing.T, d *pipeline.Dataset, cfg pipeline.Config) (out outcome) {
 	t.Helper()
 	cfg.OnError.DeadLetter = func(e *stage.RowError) {
-		out.dead = append(out.dead, fmt.Sprint(e.Error(), " ", e.Kind, " ", e.Attempts))
+		out.dead = append(out.dead, fmt.Sprint(e.Error(), " ", e.Kind, " ", e.Attempts, " ", e.Input))
 	}
 	out.rows, out.err = collect(t, d, cfg)
 	slices.Sort(out.dead)
@@ -358,7 +358,7 @@ func runOf(t *testing.T, d *pipeline.Dataset, cfg pipeline.Config) (out outcome)
 
 // TestOptimisedPlansGiveTheSame compares random plans, over random data, as they were written
 // with what the optimiser makes of them: the same rows in the same order from the same places,
-// and the same rows failed.
+// and the same rows failed, with the same columns.
 func TestOptimisedPlansGiveTheSame(t *testing.T) {
 	plans := 300
 	if testing.Short() {

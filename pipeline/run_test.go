@@ -458,3 +458,41 @@ func TestMapBatchesSeesWholeRows(t *testing.T) {
 	}
 	require.Len(t, got, 15)
 }
+
+// TestDeadLettersAreInTheirGroup has rows fail at the very end of a group, in a stage that others
+// stand behind: a part holds what became of the rows of its group, and nothing else.
+func TestDeadLettersAreInTheirGroup(t *testing.T) {
+	for name, knobs := range map[string]struct{ actors, batch int }{"one row at a time": {1, 1}, "in batches": {3, 4}, "in blocks": {2, 0}} {
+		t.Run(name, func(t *testing.T) {
+			st := &stagetest.FakeStage{Name: "odd", Column: "x", Map: failOn(18, 19, 20, 49, 59), Need: stage.Need{RowWise: true}}
+			sink, w := &stagetest.MemorySink{}, &watch{}
+			_, err := pipeline.Read(numbers(20, 30, 10)).Apply(st, pipeline.StageConfig{Actors: knobs.actors, BatchSize: knobs.batch}).
+				Apply(&stagetest.FakeStage{Column: "x", Output: "y"}, pipeline.StageConfig{BatchSize: 3}).
+				Filter(where("x <> 48")).
+				Write(context.Background(), sink, w.config(small(pipeline.Config{GroupBytes: 1, OnError: pipeline.OnError{Skip: true}})))
+			require.NoError(t, err)
+			w.balanced(t)
+			rows := map[stage.PartID]int64{}
+			for _, p := range sink.Parts() {
+				rows[p.ID] = p.Rows
+			}
+			require.Equal(t, map[stage.PartID]int64{
+				{Group: 0}: 18, {Group: 1}: 27, {Group: 2}: 9,
+				{Group: 0, Errors: true}: 2, {Group: 1, Errors: true}: 2, {Group: 2, Errors: true}: 1,
+			}, rows)
+		})
+	}
+}
+
+// TestDeadLettersHoldTheRowWhole: also where the job needs few of its columns.
+func TestDeadLettersHoldTheRowWhole(t *testing.T) {
+	st := &stagetest.FakeStage{Name: "odd", Column: "x", Output: "y", Map: failOn(7), Need: stage.Need{RowWise: true}}
+	d := pipeline.Read(numbers(20)).WithColumn("twice", where("x * 2")).Apply(st, pipeline.StageConfig{}).Select("y")
+	var inputs []string
+	cfg := small(pipeline.Config{OnError: pipeline.OnError{Skip: true, DeadLetter: func(e *stage.RowError) { inputs = append(inputs, e.Input) }}})
+	got, err := collect(t, d, cfg)
+	require.NoError(t, err)
+	require.Len(t, got, 19)
+	require.Equal(t, "y=0", got[0])
+	require.Equal(t, []string{`{"name":"row-7","twice":14,"x":7}`}, inputs)
+}
