@@ -45,6 +45,7 @@ type Settings struct {
 	MaxErrorFraction float64   `yaml:"max_error_fraction" check:"min=0,max=1"` // with skip: or than this share of the rows read; 0: no bound
 	BatchSize        BatchSize `yaml:"batch_size" check:"min=-1,max=1000000"`
 	Actors           int       `yaml:"actors" check:"min=1,max=10000"`
+	Admission        string    `yaml:"admission" check:"oneof=bytes|rate"` // when sources read on: as memory allows, or at the rate of the stages behind; empty: bytes
 	Seed             uint64    `yaml:"seed"`
 	Show             int       `yaml:"show" check:"min=0,max=10000"` // keep the first rows of the result, for [Result].Shown
 }

@@ -133,7 +133,12 @@ func (j *Job) config(opts Options) pipeline.Config {
 // config is how the job's rows are run.
 func (e *Env) config() pipeline.Config {
 	s, opts := e.Settings, e.Options
+	admission := pipeline.ByBytes
+	if s.Admission == "rate" {
+		admission = pipeline.ByRate
+	}
 	return pipeline.Config{
+		Admission:   admission,
 		MemoryLimit: int64(s.MemoryLimit), CPUs: s.CPUs, Unordered: s.PreserveOrder != nil && !*s.PreserveOrder, Seed: s.Seed,
 		OnError:  pipeline.OnError{Skip: s.OnError == "skip", MaxRows: s.MaxErrors, MaxFraction: s.MaxErrorFraction},
 		Progress: opts.Progress, Trace: opts.Trace, Log: opts.Log,

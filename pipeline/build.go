@@ -119,6 +119,9 @@ func (r *run) addOperator(name, kind string, n *planNode) *operator {
 // schedule describes the operators to the scheduler.
 func (r *run) schedule() sched.Config {
 	cfg := sched.Config{Memory: r.ledger.forBlocks(), CPUs: float64(r.cfg.CPUs), GPUs: len(r.cfg.GPUs)}
+	if r.cfg.Admission == ByRate {
+		cfg.Admission = sched.ByRate
+	}
 	for _, o := range r.ops {
 		d := sched.Op{Name: o.name, CPU: 1, Output: true, Estimate: r.cfg.BlockBytes}
 		switch {

@@ -23,8 +23,9 @@ type Config struct {
 	GPUs        []int // ordinals of the devices whose shares ([stage.Need].GPU) workers get; none: no stage can have any
 	BlockBytes  int64 // target size of a block; 0: 8 MiB, less where the limit is small
 	GroupBytes  int64 // source bytes per group of splits, which is an output part; 0: 256 MiB
-	Unordered   bool  // rows may come out in another order than that of the source
-	NoOptimise  bool  // run the plan as it was written: slower
+	Admission   Admission
+	Unordered   bool // rows may come out in another order than that of the source
+	NoOptimise  bool // run the plan as it was written: slower
 	Seed        uint64
 	OnError     OnError
 
@@ -35,6 +36,19 @@ type Config struct {
 	Trace         io.Writer // a Chrome trace (JSON) of every task, if set
 	Log           *slog.Logger
 }
+
+// Admission says when a source may begin with another split.
+type Admission uint8
+
+const (
+	// ByBytes: as soon as a worker, a CPU and memory are free, which go to the stages furthest
+	// downstream first.
+	ByBytes Admission = iota
+	// ByRate: no faster, either, than the stages behind are measured to work off what it reads
+	// (Algorithm 2 of the Ray Data paper, arXiv 2501.12407). Such a job holds less memory where a
+	// model is the bottleneck, and takes about as long. Rates are looked at every ProgressEvery.
+	ByRate
+)
 
 // OnError says what becomes of rows that fail. The zero value: the first one ends the job.
 type OnError struct {
@@ -65,6 +79,9 @@ func (c Config) withDefaults() (Config, error) {
 			errs = append(errs, fmt.Errorf("pipeline: GPUs is %v: it must list ordinals from 0 on, each once", c.GPUs))
 			break
 		}
+	}
+	if c.Admission > ByRate {
+		errs = append(errs, fmt.Errorf("pipeline: there is no Admission %d: there are ByBytes and ByRate", c.Admission))
 	}
 	if c.OnError.MaxFraction < 0 || c.OnError.MaxFraction > 1 {
 		errs = append(errs, fmt.Errorf("pipeline: OnError.MaxFraction is %v: it must be between 0 and 1", c.OnError.MaxFraction))

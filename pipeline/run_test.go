@@ -496,3 +496,23 @@ func TestDeadLettersHoldTheRowWhole(t *testing.T) {
 	require.Equal(t, "y=0", got[0])
 	require.Equal(t, []string{`{"name":"row-7","twice":14,"x":7}`}, inputs)
 }
+
+// TestAdmissionByRateGivesTheSameRows: also where nobody looks at the rates.
+func TestAdmissionByRateGivesTheSameRows(t *testing.T) {
+	splits := slices.Repeat([]int{37}, 40)
+	want, err := collect(t, pipeline.Read(numbers(splits...)), pipeline.Config{})
+	require.NoError(t, err)
+	st := &stagetest.FakeStage{Column: "x", Output: "y"}
+	d := pipeline.Read(numbers(splits...)).Apply(st, pipeline.StageConfig{BatchSize: 5, Actors: 2}).Select("x", "name")
+	got, err := collect(t, d, small(pipeline.Config{Admission: pipeline.ByRate}))
+	require.NoError(t, err)
+	require.Equal(t, want, got)
+	var n int
+	for rec, err := range d.Batches(context.Background(), small(pipeline.Config{Admission: pipeline.ByRate, ProgressEvery: time.Millisecond})) {
+		require.NoError(t, err)
+		n += int(rec.NumRows())
+	}
+	require.Equal(t, 37*40, n)
+	_, err = d.Check(context.Background(), pipeline.Config{Admission: 7})
+	require.ErrorContains(t, err, "there is no Admission 7")
+}

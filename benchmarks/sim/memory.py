@@ -3,7 +3,8 @@
     python3 benchmarks/sim/memory.py [--out benchmarks/results/memory.json] [--quick]
 
 Ratios are of the job's time over the published optimum: `sim_*` in the simulator's virtual time, `sim_whole_*` if a load
-task holds all its blocks at once from its first second on, `real_*` with stages that wait on a timer and real Arrow
+task holds all its blocks at once from its first second on, `sim_by_rate_*` and `sim_whole_by_rate_*` with sources that are
+admitted by rate (Algorithm 2), `real_*` with stages that wait on a timer and real Arrow
 buffers (times and bytes divided, see memory.json), medians of the runs. The limits that they must keep are in
 memory.json; outside of them the exit status is 1. Only the standard library.
 """
@@ -36,7 +37,7 @@ def real(plan, turns):
 
 def ratios(plan, runs):
     out = {}
-    for who in ("sim", "sim_whole", "real"):
+    for who in ("sim", "sim_whole", "sim_by_rate", "sim_whole_by_rate", "real"):
         scale = plan["real"]["time_divisor"] if who == "real" else 1
         for gb in plan["limits_gb"]:
             seconds = [r["seconds"] for r in runs if r["who"] == who and r["limit_gb"] == gb]

@@ -179,7 +179,7 @@ Stages are done in their order. All that there are (union takes a list of branch
       - embed: {model: DIR, column: text, batch_size: auto}
       - classify: {model: DIR, labels: [ham, spam: a scam or a prize]}
 
-Settings of sink: path, format, mode, max_rows_per_file, min_rows_per_file, partition_by, file_name, compression. Of run: memory_limit, cpus, preserve_order, on_error, max_errors, max_error_fraction, batch_size, actors, seed, show.
+Settings of sink: path, format, mode, max_rows_per_file, min_rows_per_file, partition_by, file_name, compression. Of run: memory_limit, cpus, preserve_order, on_error, max_errors, max_error_fraction, batch_size, actors, admission (bytes or rate), seed, show.
 
 Example:
 

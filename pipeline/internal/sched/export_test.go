@@ -49,6 +49,14 @@ func Mutants() []Mutant {
 		{"counts the parts of a set as if somebody could have them", "not the one that holds least", func(r *rules) {
 			r.part = func(*task) int64 { return 0 }
 		}},
+		{"starts sources past their rate", "past the rate", func(r *rules) {
+			r.admit = func(*Scheduler, *op) bool { return true }
+		}},
+		{"keeps sources back though nothing runs", "runnable, and left", func(r *rules) {
+			r.admit = func(s *Scheduler, o *op) bool {
+				return len(o.In) > 0 || s.limits.Admission != ByRate || s.admission.budget() >= 1
+			}
+		}},
 		{"gives turns to the paused", "not its turn", func(r *rules) {
 			r.turn = func(*op) bool { return true }
 		}},
@@ -97,6 +105,19 @@ func Mutants() []Mutant {
 			r.opening = func(*Scheduler) bool { return false }
 		}},
 	}
+}
+
+// NewBySum makes a scheduler that admits by rate as the paper has it: by the sum over all
+// operators.
+func NewBySum(cfg Config) *Scheduler {
+	policy := thePolicy()
+	policy.period = func(slots []float64, _ float64) (sum float64) {
+		for _, x := range slots {
+			sum += x
+		}
+		return sum
+	}
+	return newScheduler(cfg, policy)
 }
 
 // NewCounting makes a scheduler that counts how often it asks one of its rules: how much it

@@ -22,6 +22,9 @@ func TestMutantsAreCaught(t *testing.T) {
 				if seed%2 == 1 {
 					cfg = sim.WithPools(cfg, seed)
 				}
+				if seed%4 == 2 {
+					cfg = sim.WithAdmission(cfg, seed)
+				}
 				if seed%3 == 1 {
 					cfg, _ = sim.WithSets(cfg, seed)
 				}

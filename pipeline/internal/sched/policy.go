@@ -144,6 +144,7 @@ func (s *Scheduler) start(i int, alone bool) {
 	if o.Output {
 		t.reserved = s.rules.reserve(o)
 	}
+	s.admitted(o)
 	o.tasks[q.id] = t
 	s.use(o, 0, t.reserved)
 	o.running++
@@ -214,6 +215,8 @@ func (s *Scheduler) startable(o *op, q queued) Rule {
 		return RuleWorkers
 	case !s.rules.window(o, q.set):
 		return RuleOrder
+	case !s.rules.admit(s, o):
+		return RuleRate
 	}
 	return RuleNone
 }

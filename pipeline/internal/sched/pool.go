@@ -34,6 +34,7 @@ const (
 
 // tick looks at all pools, and decides at once how many workers each is to have.
 func (s *Scheduler) tick(seconds float64) {
+	s.refill(seconds)
 	pools := false
 	for i := range s.ops {
 		o := &s.ops[i]

@@ -10,6 +10,8 @@ type rules struct {
 	window  func(o *op, set int64) bool                          // order: may a task of the set start yet
 	whole   func(o *op, set int64) bool                          // order: is a set finished, one of whose tasks is
 	part    func(t *task) int64                                  // next: of a part that was yielded, what nobody can have yet
+	admit   func(s *Scheduler, o *op) bool                       // rate: may a source's task start yet
+	period  func(slots []float64, cpu float64) float64           // rate: seconds per byte that leaves the sources
 	turn    func(o *op) bool                                     // turn
 	cpu     func(s *Scheduler, o *op) bool                       // CPU
 	before  func(a, b *op) bool                                  // next: does a, which is further upstream, go before b
@@ -31,6 +33,8 @@ func thePolicy() rules {
 		window:  func(o *op, set int64) bool { return o.Window <= 0 || set-o.lowest < o.Window },
 		whole:   func(o *op, set int64) bool { return o.left[set] == 0 },
 		part:    func(t *task) int64 { return t.bytes },
+		admit:   (*Scheduler).admit,
+		period:  longest,
 		// a stopped operator has its turn: what it has left goes, whoever waits
 		turn: func(o *op) bool { return !o.paused || o.stopped },
 		// fractional tokens are rounded

@@ -19,6 +19,7 @@ type task struct {
 	in       int64   // bytes it reads
 	seconds  float64 // and the next: what its operator's meter has not taken yet
 	out      float64
+	made     int64 // bytes, in all
 	bytes    int64 // of the block it has yielded
 	part     bool  // which nobody can have yet
 	grow     bool  // it has yielded no block, but wants bytes more reserved
@@ -75,6 +76,8 @@ type Scheduler struct {
 	running int
 	alone   int64 // times that liveness went over the limit
 	acts    []Action
+
+	admission admission
 }
 
 // New makes a scheduler for a graph.
@@ -96,6 +99,7 @@ func newScheduler(cfg Config, policy rules) *Scheduler {
 			s.ops[i].Op.Workers, s.ops[i].Op.Max = max(o.Workers, 1), max(o.Max, o.Workers, 1)
 		}
 	}
+	s.admission.granted = cfg.CPUs
 	s.setLimit(cfg.Memory)
 	return s
 }
@@ -171,6 +175,7 @@ func (s *Scheduler) apply(o *op, ev Event) {
 		s.placeFree(o, ev.Worker, w)
 	case Yield:
 		o.meter.yielded(o.tasks[ev.Task], ev, len(o.In) == 0)
+		o.tasks[ev.Task].made += ev.Bytes
 		if ev.Bytes > 0 && ev.Part == o.Sets { // else it has only failed rows to hand over, or has reserved what it needs
 			o.est.see(ev.Bytes)
 		}
@@ -179,6 +184,9 @@ func (s *Scheduler) apply(o *op, ev Event) {
 		s.wait(o, ev)
 	case Done:
 		o.meter.done(o.tasks[ev.Task], ev)
+		if len(o.In) == 0 {
+			s.admission.made(o.tasks[ev.Task])
+		}
 		s.taskDone(o, ev.Task)
 	case Free:
 		s.use(o, -ev.Bytes, 0)

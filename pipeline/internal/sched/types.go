@@ -29,6 +29,8 @@ type Config struct {
 	Memory int64   // limit for blocks, bytes
 	CPUs   float64 // tokens
 	GPUs   int     // devices
+
+	Admission Admission
 }
 
 // Check finds what can never run: pools whose fewest workers do not fit on the devices.
@@ -64,6 +66,7 @@ const (
 	RuleMemory  Rule = "memory limit"
 	RuleOrder   Rule = "order window"
 	RuleTurn    Rule = "not its turn"
+	RuleRate    Rule = "admission rate"
 )
 
 // EventKind is what happened.

@@ -19,6 +19,8 @@ type audit struct {
 	memory  int64
 	passed  int // see Result
 	waiting []int
+	granted float64 // tasks of sources, by the rate rule
+	started float64 // of them
 }
 
 type auditOp struct {
@@ -72,6 +74,7 @@ const (
 	FaultLiveness = "alone without need"
 	FaultPool     = "not a size for this pool"
 	FaultDevice   = "more of a device than there is"
+	FaultRate     = "past the rate"
 )
 
 // AuditError is a decision against the rules.
@@ -196,6 +199,7 @@ func (o *auditOp) ahead() int64 {
 
 // decided looks at what the scheduler has said. before is what was in use when it was asked.
 func (a *audit) decided(s *sched.Scheduler, acts []sched.Action, settled bool, before int64) error {
+	a.granted = s.Granted()
 	free, idle, alone := a.cpuFree(), a.running() == 0 && !a.opening(), false
 	final := settled // nothing more is decided before something happens
 	for _, act := range acts {
@@ -276,7 +280,18 @@ func (a *audit) act(act sched.Action) error {
 	return nil
 }
 
+// admit is the rate rule, for a source's task.
+func (a *audit) admit(cfg *sched.Op) bool {
+	return len(cfg.In) > 0 || a.cfg.Admission != sched.ByRate || a.granted-a.started >= 1 || a.running() == 0
+}
+
 func (a *audit) start(o *auditOp, cfg *sched.Op, act sched.Action) error {
+	if !a.admit(cfg) {
+		return fault(FaultRate, "%+v: %v of %v have started", act, a.started, a.granted)
+	}
+	if len(cfg.In) == 0 && a.granted-a.started >= 1 {
+		a.started++
+	}
 	if len(o.queue) == 0 || o.queue[0].id != act.Task {
 		return fault(FaultOrder, "%+v, and the queue is %v", act, o.queue)
 	}
@@ -424,7 +439,7 @@ func (a *audit) wants(s *sched.Scheduler, i int) bool {
 			want -= t.reserved
 		}
 		return a.room(s, i, want)
-	case len(o.queue) == 0, cfg.Window > 0 && o.queue[0].set-o.lowest >= cfg.Window:
+	case !a.admit(cfg), len(o.queue) == 0, cfg.Window > 0 && o.queue[0].set-o.lowest >= cfg.Window:
 		return false
 	}
 	for _, calls := range o.calls {

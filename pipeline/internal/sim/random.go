@@ -120,6 +120,13 @@ func WithStop(cfg Config, seed uint64) Config {
 	return cfg
 }
 
+// WithAdmission has a random job admit source tasks by rate.
+func WithAdmission(cfg Config, seed uint64) Config {
+	rng := rand.New(rand.NewPCG(seed, 23))
+	cfg.Admit, cfg.Tick = sched.ByRate, 0.1+2*rng.Float64()
+	return cfg
+}
+
 // WithPools makes pools of some operators of a random job, some with shares of devices.
 func WithPools(cfg Config, seed uint64) Config {
 	rng := rand.New(rand.NewPCG(seed, 17))

@@ -43,8 +43,8 @@ type Config struct {
 	Memory int64
 	CPUs   float64
 	GPUs   int
-	Admit  Admission // source tasks by the paper's Algorithm 2: see admission
-	Tick   float64   // seconds between the scheduler's looks at its pools; 0: it takes none
+	Admit  sched.Admission
+	Tick   float64 // seconds between the scheduler's looks at its pools and rates; 0: it takes none
 	Faults []Fault
 	Audit  bool                                // hold every decision against the rules, told anew: see audit
 	New    func(sched.Config) *sched.Scheduler // nil: sched.New
@@ -77,7 +77,6 @@ type simulation struct {
 	ops     []opState
 	pending []sched.Event
 	audit   *audit
-	admit   *admission
 	res     Result
 	err     error
 }
@@ -114,7 +113,7 @@ type block struct {
 
 // Run simulates until everything is delivered.
 func Run(cfg Config) (Result, error) {
-	sc := sched.Config{Memory: cfg.Memory, CPUs: cfg.CPUs, GPUs: cfg.GPUs}
+	sc := sched.Config{Memory: cfg.Memory, CPUs: cfg.CPUs, GPUs: cfg.GPUs, Admission: cfg.Admit}
 	for _, o := range cfg.Ops {
 		o.Output, o.Ordered = len(o.Next) > 0, o.Order
 		o.Sets = o.Pack.Blocks > 0
@@ -136,10 +135,6 @@ func Run(cfg Config) (Result, error) {
 		m.at(f.At, func() { m.inject(f) })
 	}
 	m.res.Busy = make([]float64, len(cfg.Ops))
-	if cfg.Admit != AdmitAll {
-		m.admit = newAdmission(cfg)
-		m.at(admitEvery, m.refill)
-	}
 	for i, o := range cfg.Ops {
 		m.ops[i].tasks, m.ops[i].lives, m.ops[i].sets = map[int64]*simTask{}, map[int]int{}, map[int64]*set{}
 		for w := range o.Workers {
@@ -289,11 +284,6 @@ func (m *simulation) step(i int, t *simTask) {
 	}
 	m.res.Busy[i] += y.Seconds
 	t.service += y.Seconds
-	if m.admit != nil {
-		f := &m.admit.ops[i]
-		f.seconds += y.Seconds
-		f.out += float64(y.Bytes)
-	}
 	m.exist(y.Bytes)
 	m.at(y.Seconds, func() {
 		if t.done { // it was stopped
@@ -385,11 +375,6 @@ func (m *simulation) newTask(i int, bytes int64, from []*block) {
 	}
 	t := o.add(bytes)
 	t.from = from
-	if m.admit != nil && from == nil {
-		m.admit.held = append(m.admit.held, held{i, t})
-		m.handOn()
-		return
-	}
 	m.push(sched.Event{Kind: sched.Ready, Op: i, Task: t.ID, Bytes: bytes})
 }
 
@@ -404,10 +389,6 @@ func (m *simulation) done(i int, t *simTask) {
 	t.done = true
 	m.res.Seconds = m.now
 	m.setDone(i, t)
-	if m.admit != nil {
-		m.admit.ops[i].tasks++
-		m.admit.ops[i].in += float64(t.Bytes)
-	}
 	m.push(sched.Event{Kind: sched.Done, Op: i, Task: t.ID, Seconds: t.service})
 	if m.cfg.Ops[i].Order && t.set == nil {
 		m.deliver(i, t)

@@ -67,6 +67,23 @@ func TestSetsAreDeliveredWhole(t *testing.T) {
 	}
 }
 
+func TestSourcesKeepToTheirRate(t *testing.T) {
+	for seed := range jobs() / 2 {
+		cfg, want := sim.Random(seed)
+		switch seed % 4 {
+		case 1:
+			cfg = sim.WithFaults(cfg, seed)
+		case 2:
+			cfg = sim.WithPools(cfg, seed)
+		case 3:
+			cfg, want = sim.WithSets(sim.WithFaults(cfg, seed), seed)
+		}
+		res, err := sim.Run(sim.WithAdmission(cfg, seed))
+		require.NoError(t, err, "seed %d: %+v", seed, cfg)
+		require.Equal(t, want, res.Delivered, "seed %d", seed)
+	}
+}
+
 func TestPoolsKeepToTheirSizesAndDevices(t *testing.T) {
 	closed := 0
 	for seed := range jobs() / 4 {

@@ -12,6 +12,7 @@ import (
 	"log"
 	"os"
 
+	"github.com/penstock-data/penstock/pipeline/internal/sched"
 	"github.com/penstock-data/penstock/pipeline/internal/sim"
 )
 
@@ -66,13 +67,24 @@ func memory(raw []byte) ([]run, error) {
 		return nil, err
 	}
 	var runs []run
-	for _, reading := range []sim.Reading{sim.Streamed, sim.Whole} {
+	for _, c := range []struct {
+		name    string
+		reading sim.Reading
+		admit   sched.Admission
+	}{
+		{"streamed", sim.Streamed, sched.ByBytes}, {"whole", sim.Whole, sched.ByBytes},
+		{"by_rate", sim.Streamed, sched.ByRate}, {"whole_by_rate", sim.Whole, sched.ByRate},
+	} {
 		for _, gb := range plan.Limits {
-			res, err := sim.Run(plan.Config(gb*1e9, reading))
-			if err != nil {
-				return nil, fmt.Errorf("%s, %d GB: %w", reading, gb, err)
+			cfg := plan.Config(gb*1e9, c.reading)
+			if cfg.Admit = c.admit; c.admit == sched.ByRate {
+				cfg.Tick = 1
 			}
-			runs = append(runs, run{string(reading), gb, res.Seconds, res.Delivered, res.Peak, res.Physical, res.Alone})
+			res, err := sim.Run(cfg)
+			if err != nil {
+				return nil, fmt.Errorf("%s, %d GB: %w", c.name, gb, err)
+			}
+			runs = append(runs, run{c.name, gb, res.Seconds, res.Delivered, res.Peak, res.Physical, res.Alone})
 		}
 	}
 	return runs, nil
