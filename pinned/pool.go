@@ -12,7 +12,6 @@ import (
 
 	"github.com/penstock-data/penstock/cuda"
 	"github.com/penstock-data/penstock/internal/cmem"
-	"github.com/penstock-data/penstock/stage"
 )
 
 // Kind is a kind of memory.
@@ -185,7 +184,7 @@ func (p *Pool) carveLocked(n int) []byte {
 
 // fallBackLocked gives ordinary memory, which never comes to nothing: an allocator cannot fail.
 func (p *Pool) fallBackLocked(n int) []byte {
-	b, err := cmem.Alloc(stage.Pinned, n)
+	b, err := cmem.Alloc(cmem.Pinned, n)
 	if err != nil {
 		panic(err) // the machine has no memory left, as when Go's own allocator ends the process
 	}
@@ -236,7 +235,7 @@ func (p *Pool) freeOrdinaryLocked(b []byte) {
 	}
 	delete(p.ordinary, address(b))
 	p.outside -= int64(n)
-	cmem.Free(stage.Pinned, b[:n:n])
+	cmem.Free(cmem.Pinned, b[:n:n])
 	p.cfg.Book(-int64(n))
 }
 
@@ -298,18 +297,28 @@ func (p *Pool) leaveLocked() (give func() error) {
 		pools.Lock()
 		pools.all = slices.DeleteFunc(pools.all, func(other *Pool) bool { return other == p })
 		pools.Unlock()
-		errs := []error{ctx.Do(func() error {
-			var errs []error
-			for _, s := range slabs {
-				errs = append(errs, s.host.Free())
-			}
-			return errors.Join(errs...)
+		errs := []error{twice(func() error {
+			return ctx.Do(func() error {
+				var errs []error
+				for _, s := range slabs {
+					errs = append(errs, s.host.Free())
+				}
+				return errors.Join(errs...)
+			})
 		})}
 		for _, s := range slabs {
 			p.cfg.Book(-int64(len(s.b)))
 		}
-		return errors.Join(append(errs, ctx.Release())...)
+		return errors.Join(append(errs, twice(ctx.Release))...)
 	}
+}
+
+// twice calls f again where it failed: what it gives back is still there, and nobody else will.
+func twice(f func() error) error {
+	if f() == nil {
+		return nil
+	}
+	return f()
 }
 
 // slabOfLocked finds the slab that b begins in.

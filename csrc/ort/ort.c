@@ -591,9 +591,10 @@ int penstock_ort_run_start(struct penstock_ort_run *run, struct penstock_ort_err
 	run->status = PENSTOCK_ORT_OK;
 	if (!s->seam)
 		return work(run, error);
-	if (s->seam->launch(s->stream, run->uses, used(run), in_stream, run))
-		return fail(error, PENSTOCK_ORT_LOST, "the stream takes no more work");
-	return PENSTOCK_ORT_OK;
+	int code = s->seam->launch(s->stream, run->uses, used(run), in_stream, run);
+	if (code == 2) /* CUDA_ERROR_OUT_OF_MEMORY: a provider's arena would report it here too */
+		return fail(error, PENSTOCK_ORT_OUT_OF_MEMORY, "out of memory");
+	return code ? fail(error, PENSTOCK_ORT_FAILED, "the stream took no work (CUDA error %d)", code) : PENSTOCK_ORT_OK;
 }
 
 int penstock_ort_run_finish(struct penstock_ort_run *run, struct penstock_ort_error *error)

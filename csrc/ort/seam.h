@@ -20,7 +20,7 @@ struct penstock_seam_use {
 };
 
 struct penstock_seam {
-	/* Queues fn(arg) on a stream; 0: it was queued, and arg stays valid until it has run. fn gives 0. uses is borrowed. */
+	/* Queues fn(arg) on a stream. Gives a CUresult; with 0 arg stays valid until fn has run, which gives 0. uses is borrowed. */
 	int (*launch)(void *stream, const struct penstock_seam_use *uses, size_t n, int (*fn)(void *), void *arg);
 	/* Where code that a stream runs finds bytes of device memory; NULL: there is no such memory. */
 	void *(*reach)(uint64_t address, size_t bytes);

@@ -15,6 +15,9 @@ import (
 // register.
 const Align = 64
 
+// Pinned is stage.Pinned, for package pinned, which knows no stages.
+const Pinned = stage.Pinned
+
 var held [stage.Purposes]atomic.Int64
 
 // Alloc gives n zeroed bytes aligned to [Align]. The caller gives them back with [Free],

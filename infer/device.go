@@ -1,0 +1,120 @@
+package infer
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/apache/arrow/go/v17/arrow/memory"
+
+	"github.com/penstock-data/penstock/stage"
+)
+
+// Backend runs models on one kind of device. infer itself has none: package infer/gpu
+// registers the one for CUDA when it is imported.
+type Backend interface {
+	// Check says whether models can run on a device, before anything is loaded: the error
+	// says what is missing and what to do. library is as in [Config].
+	Check(device int, library string) error
+	// Open loads a model on a device. It takes its time. The caller closes the session.
+	Open(ctx context.Context, cfg DeviceConfig) (DeviceSession, error)
+}
+
+// DeviceConfig says what a session on a device is to run. Only Model and Outputs are needed.
+type DeviceConfig struct {
+	Library string // ONNX Runtime's; as in [Config]
+	Model   string // the ONNX file
+	Device  int    // its number
+	// Share is the part of the device's memory that the session may take; 0: all.
+	Share float64
+	// Slots is how many runs are on their way at once; 0: 3.
+	Slots   int
+	Inputs  []string // in the order in which runs give them; nil: the model's
+	Outputs []string // those that runs want
+	// Warm are runs that the session makes before it is opened, with zeros for data: one for
+	// each shape that is to come, so that no run has to look for kernels or memory.
+	Warm []DeviceRun
+	// TensorRT has TensorRT run what it can, with its engines kept in this folder. Empty: CUDA.
+	TensorRT string
+	// FixedShapes says that no shapes but those of Warm come: then the search for
+	// convolutions may take long.
+	FixedShapes bool
+	Env         stage.Env // whose ledger is charged, and whose log and counters are written
+}
+
+// DeviceSession is a model on a device. Run may be called by as many goroutines at once as
+// there are slots, and more wait.
+type DeviceSession interface {
+	// Run runs the model once, and returns when its results were taken. A run that the
+	// device has no memory for is done in parts where it is Splittable. The error wraps
+	// [stage.ErrWorkerLost] where the session is of no more use.
+	Run(ctx context.Context, r *DeviceRun) error
+	// InputMemory is memory from which the device reads without a copy on the host.
+	InputMemory() memory.Allocator
+	Slots() int
+	// OnCPU names the nodes of the model that don't run on the device, as "name (Operator)".
+	OnCPU() []string
+	// Close ends the session, once no Run is under way. It may be called twice.
+	Close() error
+}
+
+// DeviceRun is one run of a model.
+type DeviceRun struct {
+	Inputs  []DeviceTensor // in the order of the session's
+	Outputs []DeviceTensor
+	// Fill writes input i, all of it, on the goroutine that called Run. It is not called for
+	// inputs with Data.
+	Fill func(i int, to []byte)
+	// Take reads output i. from is valid during the call.
+	Take func(i int, from []byte, shape []int64) error
+	// Splittable says that row k of every output hangs on row k of the inputs alone, rows
+	// being counted along the first dimension of all tensors.
+	Splittable bool
+	// Real is the part of the elements that is no padding, for the statistics; 0: all.
+	Real float64
+}
+
+// DeviceTensor is an input or output of a run. Data is where an input lies already: C memory,
+// best from [DeviceSession.InputMemory], and borrowed until Run returns. An output without
+// Shape is as large as it turns out to be.
+type DeviceTensor struct {
+	Shape []int64
+	Data  []byte
+}
+
+var backends struct {
+	sync.Mutex
+	of map[stage.DeviceKind]Backend
+}
+
+// RegisterBackend has models run on a kind of device by b. It is called by the init function
+// of b's package.
+func RegisterBackend(kind stage.DeviceKind, b Backend) {
+	backends.Lock()
+	defer backends.Unlock()
+	if backends.of == nil {
+		backends.of = map[stage.DeviceKind]Backend{}
+	}
+	backends.of[kind] = b
+}
+
+// CheckDevice says whether models can run on a device of this kind, or why not.
+func CheckDevice(kind stage.DeviceKind, index int, library string) error {
+	if kind == stage.CPU {
+		return nil
+	}
+	b, err := backendOf(kind)
+	if err != nil {
+		return err
+	}
+	return b.Check(index, library)
+}
+
+func backendOf(kind stage.DeviceKind) (Backend, error) {
+	backends.Lock()
+	defer backends.Unlock()
+	if b := backends.of[kind]; b != nil {
+		return b, nil
+	}
+	return nil, fmt.Errorf("infer: this program runs models on the CPU, not on %s: it is built without package infer/gpu (build tag cuda)", kind)
+}
