@@ -16,10 +16,11 @@ import (
 
 // Doctor looks at what jobs need on this machine. The zero value works.
 type Doctor struct {
-	Library     string   // of ONNX Runtime; empty: see [infer.FindLibrary]
-	LibraryPath []string // folders that the loader searches first, before the system's own
-	Models      []string // folders that may hold model folders
-	WorkDir     string   // whose disk is looked at; empty: "."
+	Library string   // of ONNX Runtime; empty: see [infer.FindLibrary]
+	Models  []string // folders that may hold model folders
+	WorkDir string   // whose disk is looked at; empty: "."
+	Driver  string   // CUDA's driver library; empty: libcuda.so.1, where the loader finds it
+	NVML    string   // NVIDIA's management library; empty: libnvidia-ml.so.1, likewise
 }
 
 // Finding is one thing that was looked at.
@@ -41,7 +42,9 @@ const (
 
 // Run looks at everything. ok says that jobs can run on the CPU.
 func (d Doctor) Run(ctx context.Context) (findings []Finding, ok bool) {
-	findings = append(findings, d.runtime(), d.driver(), d.devices(), coresHere(), memoryHere(), filesHere(), d.disk())
+	findings = append(findings, d.runtime())
+	findings = append(findings, d.gpus()...)
+	findings = append(findings, coresHere(), memoryHere(), filesHere(), d.disk())
 	findings = append(findings, d.models(ctx)...)
 	return findings, !slices.ContainsFunc(findings, func(f Finding) bool { return f.Status == Broken })
 }
@@ -65,49 +68,6 @@ func splitFix(text string) (found, fix string) {
 		return text[:i], text[i+2:]
 	}
 	return text, "run `make setup`, or give the library with --ort-lib"
-}
-
-const cpuOnly = "models run on the CPU provider"
-
-// driver looks for CUDA's driver library where the loader would, without loading it.
-func (d Doctor) driver() Finding {
-	dirs := append(slices.Clone(d.LibraryPath), "/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/lib64", "/usr/lib64", "/usr/lib",
-		"/usr/local/lib", "/usr/local/nvidia/lib64", "/usr/local/cuda/compat", "/usr/lib/wsl/lib")
-	for _, dir := range dirs {
-		path := filepath.Join(dir, "libcuda.so.1")
-		if _, err := os.Stat(path); err == nil {
-			found := path
-			if raw, err := os.ReadFile("/proc/driver/nvidia/version"); err == nil {
-				line, _, _ := strings.Cut(string(raw), "\n")
-				found += ", " + strings.TrimPrefix(line, "NVRM version: ")
-			}
-			return Finding{What: "CUDA driver", Status: Fine, Found: found + "; this version runs " + cpuOnly}
-		}
-	}
-	return Finding{What: "CUDA driver", Status: Missing, Found: "no libcuda.so.1 where the loader looks: " + cpuOnly,
-		Fix: "for a GPU, install NVIDIA's driver; nothing is needed for the CPU"}
-}
-
-func (d Doctor) devices() Finding {
-	nodes, _ := filepath.Glob("/dev/nvidia[0-9]*") // the pattern is well formed
-	if len(nodes) == 0 {
-		return Finding{What: "CUDA devices", Status: Missing, Found: "no /dev/nvidia*: " + cpuOnly,
-			Fix: "in a container, start it with the GPUs passed through; nothing is needed for the CPU"}
-	}
-	found := strings.Join(nodes, ", ")
-	infos, _ := filepath.Glob("/proc/driver/nvidia/gpus/*/information")
-	for _, path := range infos {
-		raw, err := os.ReadFile(path)
-		if err != nil {
-			continue
-		}
-		for _, line := range strings.Split(string(raw), "\n") {
-			if model, ok := strings.CutPrefix(line, "Model:"); ok {
-				found += "; " + strings.TrimSpace(model)
-			}
-		}
-	}
-	return Finding{What: "CUDA devices", Status: Fine, Found: found}
 }
 
 func coresHere() Finding {

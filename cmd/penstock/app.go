@@ -16,10 +16,9 @@ import (
 // app is the program with its surroundings, so that tests can run it in their own process.
 type app struct {
 	stdout, stderr io.Writer
-	width          int    // of the terminal; 0: none, or not known
-	bars           bool   // stderr is a terminal
-	color          bool   // unless NO_COLOR is set
-	loaderPath     string // LD_LIBRARY_PATH
+	width          int  // of the terminal; 0: none, or not known
+	bars           bool // stderr is a terminal
+	color          bool // unless NO_COLOR is set
 }
 
 // grammar is the command line.

@@ -35,7 +35,7 @@ const patience = 1700 * time.Millisecond
 func main() {
 	a := &app{
 		stdout: os.Stdout, stderr: os.Stderr,
-		bars: term.IsTerminal(int(os.Stderr.Fd())), color: os.Getenv("NO_COLOR") == "", loaderPath: os.Getenv("LD_LIBRARY_PATH"),
+		bars: term.IsTerminal(int(os.Stderr.Fd())), color: os.Getenv("NO_COLOR") == "",
 	}
 	if term.IsTerminal(int(os.Stdout.Fd())) {
 		a.width, _, _ = term.GetSize(int(os.Stdout.Fd())) // 0: not known

@@ -51,12 +51,13 @@ func (c *inspectCmd) Run(ctx context.Context, a *app) error {
 }
 
 type doctorCmd struct {
-	JSON    bool `name:"json" help:"Print it as JSON."`
-	library `embed:""`
+	JSON       bool   `name:"json" help:"Print it as JSON."`
+	CUDADriver string `name:"cuda-driver" env:"PENSTOCK_CUDA_DRIVER" placeholder:"PATH" help:"CUDA's driver library. Without it: libcuda.so.1, where the loader finds it."`
+	library    `embed:""`
 }
 
 func (doctorCmd) Help() string {
-	return `Looks at ONNX Runtime, the CUDA driver and devices, cores, memory, limits, the disk and model folders. Exits with 0 where jobs can run on the CPU, else with 1.
+	return `Looks at ONNX Runtime, the CUDA driver, its devices and what they do, cores, memory, limits, the disk and model folders. Exits with 0 where jobs can run on the CPU, else with 1.
 
 Example:
 
@@ -65,7 +66,7 @@ Example:
 }
 
 func (c *doctorCmd) Run(ctx context.Context, a *app) error {
-	d := job.Doctor{Library: c.ORTLib, Models: []string{models}, LibraryPath: filepath.SplitList(a.loaderPath)}
+	d := job.Doctor{Library: c.ORTLib, Models: []string{models}, Driver: c.CUDADriver}
 	findings, ok := d.Run(ctx)
 	if c.JSON {
 		a.json(map[string]any{"ok": ok, "findings": findings})
