@@ -22,9 +22,10 @@ import (
 const late = 100 * time.Microsecond
 
 // start resets the emulator and checks at the end that neither it nor the package holds
-// anything.
+// anything, and that all work was in order.
 func start(t *testing.T, cfg cudaemu.Config) {
 	t.Helper()
+	cfg.Record = true
 	cudaemu.Start(t, cfg)
 	t.Cleanup(func() { assert.Zero(t, cuda.Held()) })
 }

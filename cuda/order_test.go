@@ -12,17 +12,19 @@ import (
 	"github.com/penstock-data/penstock/cuda"
 	"github.com/penstock-data/penstock/internal/cmem"
 	"github.com/penstock-data/penstock/internal/cudaemu"
+	"github.com/penstock-data/penstock/internal/overlap"
 	"github.com/penstock-data/penstock/stage"
 )
 
 const relaySize = 64 << 10
 
 // relay copies to the device on one stream and back on another, with or without an event
-// between them, and says whether the bytes came back.
+// between them, and says whether the bytes came back. The record shows a missing event for sure,
+// the bytes show it when the delays let them.
 func relay(t *testing.T, seed uint64, ordered bool) (same bool) {
 	t.Helper()
 	t.Run("", func(t *testing.T) {
-		start(t, cudaemu.Config{Seed: seed, MaxDelay: late})
+		require.NoError(t, cudaemu.Reset(cudaemu.Config{Seed: seed, MaxDelay: late, Record: true}))
 		k := newKit(t, 0, relaySize)
 		back := closing[*cuda.Stream](t)(k.ctx.NewStream(cuda.StreamConfig{Priority: -1}))
 		there := closing[*cuda.Event](t)(k.ctx.NewEvent(cuda.EventConfig{}))
@@ -35,6 +37,7 @@ func relay(t *testing.T, seed uint64, ordered bool) (same bool) {
 		require.NoError(t, back.CopyToHost(head(k.out.Bytes()), k.memory.Ptr(), relaySize))
 		require.NoError(t, k.ctx.Synchronize())
 		same = bytes.Equal(k.in.Bytes(), k.out.Bytes())
+		require.Equal(t, ordered, overlap.Check(cudaemu.Record()) == nil)
 	})
 	return same
 }
@@ -134,7 +137,7 @@ func TestPageableCopiesAreCountedAndWaitedFor(t *testing.T) {
 }
 
 func TestHostMemoryFreedTooEarly(t *testing.T) {
-	require.NoError(t, cudaemu.Reset(cudaemu.Config{})) // not start, which would complain
+	require.NoError(t, cudaemu.Reset(cudaemu.Config{Record: true})) // not start, which would complain
 	k := newKit(t, 0, 4096)
 	early, err := k.ctx.AllocHost(4096)
 	require.NoError(t, err)
@@ -150,6 +153,7 @@ func TestHostMemoryFreedTooEarly(t *testing.T) {
 	require.Equal(t, bytes.Repeat([]byte{cudaemu.Freed}, 4096), k.out.Bytes())
 	require.EqualValues(t, 1, cudaemu.Count().Stale)
 	require.True(t, cudaemu.Count().Left(), "which fails every other test")
+	require.ErrorContains(t, overlap.Check(cudaemu.Record()), "gives back 4096 bytes")
 }
 
 func TestFreeWaitsForTheDevice(t *testing.T) {

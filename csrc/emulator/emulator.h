@@ -142,13 +142,13 @@ enum emu_kind {
 	EMU_WAIT,    /* a stream waits for an event; after is the id of the EMU_RECORD, 0 where there was none */
 	EMU_OBSERVE, /* the host saw that work was done, by a query or a wait; after is the id of the last piece of that work */
 	EMU_NOTE,    /* emu_note */
-	EMU_FREE     /* page-locked memory freed */
+	EMU_FREE     /* memory freed */
 };
 
 #define EMU_PAGEABLE 1 /* flags: the host's end was not page-locked */
 #define EMU_STALE 2    /* it no longer was when the copy was made */
 #define EMU_FAILED 4   /* the device was lost before it was done */
-#define EMU_BLOCKING 8 /* OBSERVE: the thread waited for it, and did nothing else meanwhile */
+#define EMU_BLOCKING 8 /* OBSERVE, FREE: the thread waited, and did nothing else meanwhile; a FREE without did not */
 
 struct emu_op {
 	uint64_t id;     /* from 1, in the order of the host's calls */

@@ -212,7 +212,7 @@ static void launches(void)
 	struct emu_buffer buffers[16];
 	size_t n = EMU(emu_record_ops)(0, ops, 16);
 	want(n >= 3 && ops[0].kind == EMU_HOST && ops[1].kind == EMU_COMPUTE && ops[1].buffers == 1 && ops[1].bytes == 64);
-	want(EMU(emu_record_buffers)(ops[1].first_buffer, buffers, 16) == 1 && buffers[0].address == d && buffers[0].write);
+	want(EMU(emu_record_buffers)(ops[1].first_buffer, buffers, 16) >= 1 && buffers[0].address == d && buffers[0].write);
 	want(EMU(emu_record_ops)(n, ops, 16) == 0);
 
 	CUevent e;

@@ -81,13 +81,14 @@ static void counted(int64_t *blocks, int64_t *bytes, int64_t sign, size_t asked)
 static void device_block_free(struct device *d, struct block *b)
 {
 	counted(&emu.count.device_blocks, &emu.count.device_bytes, -1, b->asked);
+	record_free(d, (uint64_t)d->memory.host + b->offset, b->asked, true);
 	arena_give(&d->memory, b);
 }
 
-static void host_block_free(struct block *b)
+static void host_block_free(struct block *b, bool waited)
 {
 	counted(&emu.count.host_blocks, &emu.count.host_bytes, -1, b->asked);
-	record_free(&emu.device[b->device], (uint64_t)emu.pinned.host + b->offset, b->asked);
+	record_free(&emu.device[b->device], (uint64_t)emu.pinned.host + b->offset, b->asked, waited);
 	arena_give(&emu.pinned, b);
 }
 
@@ -107,7 +108,7 @@ void memory_end(struct device *d)
 	for (struct block *b = emu.pinned.blocks, *next; b; b = next) {
 		next = b->next;
 		if (b->device == d->number) {
-			host_block_free(b);
+			host_block_free(b, true);
 			dropped++;
 		}
 	}
@@ -196,7 +197,7 @@ CUresult CUDAAPI cuMemFreeHost(void *p)
 	struct block *b = arena_find(&emu.pinned, (uint64_t)p, 1);
 	if (!b || (char *)p != emu.pinned.host + b->offset)
 		return leave(CUDA_ERROR_INVALID_VALUE);
-	host_block_free(b);
+	host_block_free(b, false);
 	return leave(CUDA_SUCCESS);
 }
 

@@ -102,12 +102,13 @@ void record_observed(struct device *d, uint64_t after, bool blocking)
 	op->flags = blocking ? EMU_BLOCKING : 0;
 }
 
-void record_free(struct device *d, uint64_t address, uint64_t bytes)
+void record_free(struct device *d, uint64_t address, uint64_t bytes, bool waited)
 {
 	if (!emu.record)
 		return;
 	struct emu_op *op = op_add(EMU_FREE, d->number);
 	op->bytes = bytes;
+	op->flags = waited ? EMU_BLOCKING : 0;
 	record_buffer(op->id, address, bytes, true);
 }
 

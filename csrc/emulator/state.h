@@ -211,7 +211,7 @@ uint64_t record_op(enum emu_kind kind, struct stream *s, uint64_t event, uint64_
 void record_buffer(uint64_t id, uint64_t address, uint64_t bytes, bool write);
 void record_times(uint64_t id, int64_t start, int64_t end, unsigned flags);
 void record_observed(struct device *d, uint64_t after, bool blocking);
-void record_free(struct device *d, uint64_t address, uint64_t bytes);
+void record_free(struct device *d, uint64_t address, uint64_t bytes, bool waited);
 void record_clear(void);
 
 #endif

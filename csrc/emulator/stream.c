@@ -307,7 +307,7 @@ CUresult device_wait(struct device *d)
 		all[n].s = s;
 		all[n].handle = s->handle;
 		all[n].until = s->submitted;
-		all[n].last = s->finished < s->submitted ? s->last : 0;
+		all[n].last = s->last;
 	}
 	for (size_t i = 0; i < n; i++) {
 		wait_until(d, all[i].s, all[i].handle, all[i].until);

@@ -36,6 +36,8 @@ import (
 	"testing"
 	"time"
 	"unsafe"
+
+	"github.com/penstock-data/penstock/internal/overlap"
 )
 
 // Variable names the environment variable with the emulator's path; make sets it.
@@ -117,7 +119,8 @@ func Reset(cfg Config) error {
 
 // Start is Reset for a test. At its end nothing may be left: no context, stream, event or block,
 // none that had to be torn down with its context, and no copy may have found its page-locked end
-// freed.
+// freed. With cfg.Record the record must pass [overlap.Check]: what is not in order fails the test
+// also when the delays happened to hide it.
 func Start(t testing.TB, cfg Config) {
 	t.Helper()
 	if err := Reset(cfg); err != nil {
@@ -126,6 +129,9 @@ func Start(t testing.TB, cfg Config) {
 	t.Cleanup(func() {
 		if c := Count(); c.Left() {
 			t.Errorf("cudaemu: left behind: %+v", c)
+		}
+		if err := overlap.Check(Record()); err != nil {
+			t.Error(err)
 		}
 	})
 }

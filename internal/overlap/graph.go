@@ -37,7 +37,7 @@ type builder struct {
 	last    map[uint64]int // the last operation of each stream
 	seen    map[uint64]int // of each stream: the last operation that the host saw done
 	blocked map[uint64]int // of each thread: the last time that it blocked
-	memory  spans          // whose batch's bytes lie where
+	memory  spans[int]     // whose batch's bytes lie where
 }
 
 // NewGraph makes a graph of a record: every operation of a run, in order. Each note is the CPU's
@@ -112,13 +112,24 @@ func (b *builder) follow(i int) error {
 	}
 	for _, m := range op.Buffers {
 		if b.batch[i] == none && !m.Write && op.Kind != Free {
-			b.batch[i] = b.memory.batch(m)
+			b.batch[i] = b.holder(m)
 		}
 	}
 	if n := b.batch[i]; n != none {
 		b.of[n] = append(b.of[n], i)
 	}
 	return nil
+}
+
+// holder is the batch whose bytes lie in m, the first if there are several, or none.
+func (b *builder) holder(m Buffer) int {
+	first, last := b.memory.over(m)
+	for _, x := range b.memory[first:last] {
+		if x.value != none {
+			return x.value
+		}
+	}
+	return none
 }
 
 // waited lists what an operation's memory had been waited for.
@@ -130,10 +141,12 @@ func (b *builder) waited(i int) []int {
 	var after []int
 	earlier := map[int]bool{}
 	for _, m := range op.Buffers {
-		for _, n := range b.memory.batches(m) {
-			earlier[n] = true
+		first, last := b.memory.over(m)
+		for _, x := range b.memory[first:last] {
+			earlier[x.value] = true
 		}
 	}
+	delete(earlier, none)
 	for n := range earlier {
 		for _, p := range b.of[n] {
 			if p != i && b.known(p, i) {

@@ -2,18 +2,18 @@ package overlap
 
 import "slices"
 
-// span is memory that holds bytes of one batch.
-type span struct {
+// span is memory of which something is known.
+type span[T any] struct {
 	from, to uint64 // addresses, to behind the last
-	batch    int
+	value    T
 }
 
-// spans says which batch's bytes lie where: apart from each other and sorted.
-type spans []span
+// spans says what is known of which memory: apart from each other and sorted.
+type spans[T any] []span[T]
 
 // over is the range of spans that overlap m.
-func (s spans) over(m Buffer) (first, last int) {
-	first, _ = slices.BinarySearchFunc(s, m.Address, func(x span, at uint64) int {
+func (s spans[T]) over(m Buffer) (first, last int) {
+	first, _ = slices.BinarySearchFunc(s, m.Address, func(x span[T], at uint64) int {
 		if x.to <= at {
 			return -1
 		}
@@ -24,39 +24,32 @@ func (s spans) over(m Buffer) (first, last int) {
 	return first, last
 }
 
-// set puts a batch's bytes over what was there.
-func (s *spans) set(m Buffer, batch int) {
+// cut takes what is known of m out, and leaves what is known beside it.
+func (s *spans[T]) cut(m Buffer) (out []span[T]) {
+	if m.Bytes == 0 {
+		return nil
+	}
+	first, last := s.over(m)
+	var beside []span[T]
+	for _, x := range (*s)[first:last] {
+		if x.from < m.Address {
+			beside = append(beside, span[T]{x.from, m.Address, x.value})
+		}
+		if x.to > m.Address+m.Bytes {
+			beside = append(beside, span[T]{m.Address + m.Bytes, x.to, x.value})
+		}
+		out = append(out, span[T]{max(x.from, m.Address), min(x.to, m.Address+m.Bytes), x.value})
+	}
+	*s = slices.Replace(*s, first, last, beside...)
+	return out
+}
+
+// set says what is known of m, whatever was known before.
+func (s *spans[T]) set(m Buffer, value T) {
 	if m.Bytes == 0 {
 		return
 	}
-	first, last := s.over(m)
-	var fresh []span
-	if first < last && (*s)[first].from < m.Address {
-		fresh = append(fresh, span{(*s)[first].from, m.Address, (*s)[first].batch})
-	}
-	fresh = append(fresh, span{m.Address, m.Address + m.Bytes, batch})
-	if first < last && (*s)[last-1].to > m.Address+m.Bytes {
-		fresh = append(fresh, span{m.Address + m.Bytes, (*s)[last-1].to, (*s)[last-1].batch})
-	}
-	*s = slices.Replace(*s, first, last, fresh...)
-}
-
-// batch is the first batch whose bytes lie in m, or none.
-func (s spans) batch(m Buffer) int {
-	for _, n := range s.batches(m) {
-		return n
-	}
-	return none
-}
-
-// batches lists the batches whose bytes lie in m.
-func (s spans) batches(m Buffer) []int {
-	first, last := s.over(m)
-	var all []int
-	for _, x := range s[first:last] {
-		if x.batch != none && !slices.Contains(all, x.batch) {
-			all = append(all, x.batch)
-		}
-	}
-	return all
+	s.cut(m)
+	first, _ := s.over(m)
+	*s = slices.Insert(*s, first, span[T]{m.Address, m.Address + m.Bytes, value})
 }
