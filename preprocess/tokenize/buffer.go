@@ -153,6 +153,8 @@ type work struct {
 	blocked   []mark
 	word      []byte
 	ids       []int32
+	frames    []frame
+	cuts      []cut
 	tab       *charTable
 }
 

@@ -5,17 +5,21 @@
 // special-token mask and truncation equal those of `tokenizers` 0.23.3; the
 // tests compare with it over all of Unicode. What a file asks for that this
 // package does not know is refused by name when the file is opened
-// ([UnsupportedError]), never guessed. Known today: models BPE without dropout,
-// Unigram, WordLevel and WordPiece; normalizers BertNormalizer, Lowercase, StripAccents, NFC, NFD,
-// NFKC, NFKD, Strip, Replace (of a string), Prepend, Sequence; pre-tokenizers
-// BertPreTokenizer, Whitespace, WhitespaceSplit, Punctuation, Digits, Sequence;
-// post-processors BertProcessing, RobertaProcessing, TemplateProcessing,
-// Sequence; added tokens with all their flags. The decoder and the padding
-// section are ignored: tensors are padded where they are built.
+// ([UnsupportedError]), never guessed. Known are the models BPE without dropout,
+// Unigram, WordLevel and WordPiece; all normalizers, pre-tokenizers but
+// UnicodeScripts, and post-processors; added tokens with all their flags. The
+// decoder is ignored, and of the padding section only the id and the side count:
+// tensors are padded where they are built.
+//
+// Patterns of Split and Replace are Oniguruma's. Those that the commonest models
+// split by have scanners of their own; others run on a small machine that
+// backtracks as Oniguruma does. Constructs that few patterns have (back-references,
+// calls, \K, \G, \R, \X and the like) are refused by name.
 //
 // Unicode. The library mixes tables of four Unicode versions, none of them
-// Go's. unicode.txt holds its answers for every code point, asked of the
-// library by testdata/gen_unicode.py, and stands in for Go's tables.
+// Go's. unicode.txt holds its answers for every code point, classes.txt those of
+// its regular expressions, graphemes.txt what it joins into clusters: all asked
+// of the library by the scripts in testdata, and used in place of Go's tables.
 //
 // Offsets are half-open byte ranges into the text as it was given. They are
 // the library's character offsets expressed in bytes.
@@ -33,8 +37,9 @@
 //     overflows and does not truncate.
 //   - One text under the strategy only_second that is too long is cut to the
 //     limit; the library fails. A pair that cannot be cut is an error in both.
-//   - An empty Replace pattern or Prepend string, and an added token that its
-//     normalization empties, are refused; the library gives broken splits.
+//   - A Replace pattern that matches the empty string, an empty Prepend string,
+//     and an added token that its normalization empties, are refused; the library
+//     gives broken splits.
 //   - Of two added tokens with one normalized form the first in the file wins;
 //     in the library it is either, by the seed of its hash map.
 //   - A match that begins behind text which an earlier match's rstrip took, and

@@ -55,6 +55,7 @@ func train(python string, texts []string) (map[string]string, error) {
 
 var modelKinds = []string{
 	"bytelevel", "bytelevel_gaps", "bytelevel_suffix", "metaspace_bpe", "words_bpe", "plain_bpe", "unigram", "unigram_bytes",
+	"unigram_nfkc", "unigram_folded",
 }
 
 // altered changes the model of a tokenizer.json, and leaves nothing but it: the

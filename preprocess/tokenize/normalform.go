@@ -27,6 +27,12 @@ func (f normalForm) normalize(w *work) {
 		f.recompose(w)
 		marks = w.composed
 	}
+	w.apply(marks)
+}
+
+// apply makes code points the new form of the segment, aligned as their changes
+// say.
+func (w *work) apply(marks []mark) {
 	w.next.reset(w.cur.track)
 	off := 0
 	for _, m := range marks {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -35,7 +36,8 @@ type fileJSON struct {
 		Strategy  string `json:"strategy"`
 	} `json:"truncation"`
 	Padding *struct {
-		PadID *int64 `json:"pad_id"`
+		PadID     *int64 `json:"pad_id"`
+		Direction string `json:"direction"`
 	} `json:"padding"`
 	AddedTokens   []addedJSON     `json:"added_tokens"`
 	Normalizer    json.RawMessage `json:"normalizer"`
@@ -75,13 +77,13 @@ func parse(data []byte) (*Tokenizer, error) {
 	}
 	c := &core{tab: chars()}
 	var err error
-	if c.model, err = parseModel(f.Model, false); err != nil {
-		return nil, err
-	}
 	if c.norm, err = parseNormalizer(f.Normalizer, 0); err != nil {
 		return nil, err
 	}
 	if c.pre, err = parsePreTokenizer(f.PreTokenizer, nil, 0); err != nil {
+		return nil, err
+	}
+	if err := c.parseModel(f.Model); err != nil {
 		return nil, err
 	}
 	if c.post, err = parsePostProcessor(f.PostProcessor, 0); err != nil {
@@ -97,6 +99,34 @@ func parse(data []byte) (*Tokenizer, error) {
 		return nil, err
 	}
 	return newTokenizer(c)
+}
+
+// parseModel reads the model. A BPE model behind a ByteLevel that comes last is
+// made to run on raw bytes, and the ByteLevel needn't spell them.
+func (c *core) parseModel(raw json.RawMessage) error {
+	last := len(c.pre) - 1
+	if last >= 0 && c.pre[last] == (byteMap{}) && !slices.Contains(c.pre[:last], preTokenizer(byteMap{})) && !isNull(raw) {
+		kind, err := kindOf("model", raw)
+		if err == nil && kind == "" {
+			kind, err = bareKind(raw)
+		}
+		if err != nil {
+			return err
+		}
+		c.bytes = kind == "BPE"
+	}
+	var err error
+	if c.model, err = parseModel(raw, c.bytes); err != nil {
+		return err
+	}
+	if c.bytes {
+		c.pre = c.pre[:last]
+	}
+	c.track = slices.ContainsFunc(c.pre, func(p preTokenizer) bool {
+		m, ok := p.(marking)
+		return ok && m.scheme == prependFirst
+	})
+	return nil
 }
 
 // jsonError adds the line to an error of the JSON package.
@@ -157,8 +187,17 @@ func (f *fileJSON) added() []addedToken {
 	return out
 }
 
-// setPad finds the id to pad with.
+// setPad finds the id to pad with, and the side.
 func (c *core) setPad(f *fileJSON) error {
+	if f.Padding != nil {
+		switch f.Padding.Direction {
+		case "", "Right":
+		case "Left":
+			c.padLeft = true
+		default:
+			return fmt.Errorf("padding: direction %q is unknown", f.Padding.Direction)
+		}
+	}
 	if f.Padding != nil && f.Padding.PadID != nil {
 		id, err := tokenID(*f.Padding.PadID)
 		c.padID = id

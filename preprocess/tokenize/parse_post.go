@@ -7,7 +7,7 @@ import (
 	"slices"
 )
 
-var knownPostProcessors = []string{"BertProcessing", "RobertaProcessing", "Sequence", "TemplateProcessing"}
+var knownPostProcessors = []string{"BertProcessing", "ByteLevel", "RobertaProcessing", "Sequence", "TemplateProcessing"}
 
 func parsePostProcessor(raw json.RawMessage, depth int) (processor, error) {
 	if isNull(raw) {
@@ -26,6 +26,12 @@ func parsePostProcessor(raw json.RawMessage, depth int) (processor, error) {
 		return parseClsSep(part, raw, kind == "RobertaProcessing")
 	case "TemplateProcessing":
 		return parseTemplate(part, raw)
+	case "ByteLevel":
+		b, err := parseByteLevel(part, raw)
+		if err != nil || !b.Trim {
+			return processors{}, err
+		}
+		return byteLevelTrim{addPrefixSpace: b.Prefix}, nil
 	case "Sequence":
 		var s struct {
 			List []json.RawMessage `json:"processors"`

@@ -7,7 +7,8 @@ import (
 )
 
 var knownNormalizers = []string{
-	"BertNormalizer", "Lowercase", "NFC", "NFD", "NFKC", "NFKD", "Prepend", "Replace", "Sequence", "Strip", "StripAccents",
+	"BertNormalizer", "ByteLevel", "Lowercase", "NFC", "NFD", "NFKC", "NFKD", "Nmt", "Precompiled", "Prepend", "Replace",
+	"Sequence", "Strip", "StripAccents",
 }
 
 func parseNormalizer(raw json.RawMessage, depth int) (normalizer, error) {
@@ -29,6 +30,18 @@ func parseNormalizer(raw json.RawMessage, depth int) (normalizer, error) {
 		return lowercase{}, nil
 	case "StripAccents":
 		return stripMarks{propMark}, nil
+	case "ByteLevel":
+		return byteMap{}, nil
+	case "Nmt":
+		return nmt{}, nil
+	case "Precompiled":
+		var p struct {
+			Map []byte `json:"precompiled_charsmap"` // base64
+		}
+		if err := into(part, raw, &p, "precompiled_charsmap"); err != nil {
+			return nil, err
+		}
+		return newPrecompiled(p.Map)
 	case "NFC", "NFD", "NFKC", "NFKD":
 		return normalForm{compat: kind[2] == 'K', compose: kind[len(kind)-1] == 'C'}, nil
 	case "Strip":
@@ -99,84 +112,38 @@ func parseBertNormalizer(part string, raw json.RawMessage) (normalizer, error) {
 	return n, nil
 }
 
+// patternJSON is {"String": ...} or {"Regex": ...}.
+type patternJSON struct{ String, Regex *string }
+
 func parseReplace(part string, raw json.RawMessage) (normalizer, error) {
 	var r struct {
-		Pattern map[string]string `json:"pattern"`
-		Content string            `json:"content"`
+		Pattern patternJSON `json:"pattern"`
+		Content string      `json:"content"`
 	}
 	if err := into(part, raw, &r, "pattern", "content"); err != nil {
 		return nil, err
 	}
-	old, ok := r.Pattern["String"]
+	kind := ""
 	switch {
-	case !ok:
-		return nil, unsupported("normalizer", "Replace of a Regex", knownNormalizers...)
-	case old == "":
-		return nil, unsupported("normalizer", "Replace of nothing", knownNormalizers...)
+	case r.Pattern.String != nil && *r.Pattern.String != "":
+		return replace{*r.Pattern.String, r.Content}, nil
+	case r.Pattern.Regex != nil:
+		re, err := newRegex(*r.Pattern.Regex)
+		if err == nil && !re.empty {
+			return replacePattern{re, r.Content}, nil
+		}
+		if err == nil {
+			err = errEmptyMatch
+		}
+		kind = fmt.Sprintf("Replace of %q: %v", *r.Pattern.Regex, err)
+	case r.Pattern.String != nil:
+		kind = "Replace of nothing"
+	default:
+		return nil, fmt.Errorf("%s: the pattern is neither a String nor a Regex", part)
 	}
-	return replace{old, r.Content}, nil
+	return nil, unsupported("normalizer", kind, knownNormalizers...)
 }
 
-var knownPreTokenizers = []string{
-	"BertPreTokenizer", "Digits", "Punctuation", "Sequence", "Whitespace", "WhitespaceSplit",
-}
-
-// parsePreTokenizer appends the pre-tokenizers of a part, Sequences laid flat.
-func parsePreTokenizer(raw json.RawMessage, out []preTokenizer, depth int) ([]preTokenizer, error) {
-	if isNull(raw) {
-		return out, nil
-	}
-	kind, err := kindOf("pre_tokenizer", raw)
-	if err == nil {
-		err = tooDeep("pre_tokenizer", depth)
-	}
-	if err != nil {
-		return nil, err
-	}
-	part := "pre_tokenizer " + kind
-	switch kind {
-	case "BertPreTokenizer":
-		return append(out, bertSplit{}), nil
-	case "Whitespace":
-		return append(out, wordSplit{}), nil
-	case "WhitespaceSplit":
-		return append(out, charSplit{propSpace, removed}), nil
-	case "Punctuation":
-		p := struct {
-			Behavior string `json:"behavior"`
-		}{"Isolated"}
-		if err := into(part, raw, &p); err != nil {
-			return nil, err
-		}
-		b, ok := behaviors[p.Behavior]
-		if !ok {
-			return nil, fmt.Errorf("%s: behavior %q is unknown", part, p.Behavior)
-		}
-		return append(out, charSplit{propPunct, b}), nil
-	case "Digits":
-		var d struct {
-			Individual bool `json:"individual_digits"`
-		}
-		if err := into(part, raw, &d, "individual_digits"); err != nil {
-			return nil, err
-		}
-		if d.Individual {
-			return append(out, charSplit{propNumeric, isolated}), nil
-		}
-		return append(out, charSplit{propNumeric, contiguous}), nil
-	case "Sequence":
-		var s struct {
-			List []json.RawMessage `json:"pretokenizers"`
-		}
-		if err := into(part, raw, &s, "pretokenizers"); err != nil {
-			return nil, err
-		}
-		for _, r := range s.List {
-			if out, err = parsePreTokenizer(r, out, depth+1); err != nil {
-				return nil, err
-			}
-		}
-		return out, nil
-	}
-	return nil, unsupported("pre_tokenizer", kind, knownPreTokenizers...)
-}
+// errEmptyMatch is for what the library makes of a text whose first replacement
+// comes from nowhere: the next normalizer doubles it.
+var errEmptyMatch = refuse("it matches nothing at all")

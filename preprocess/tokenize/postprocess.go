@@ -147,10 +147,9 @@ func (p robertaProcessing) process(list []parts, on bool) ([]parts, error) {
 	for i, e := range list {
 		for k := range e {
 			e[k].kind = 0
-			if p.trim && e[k].seq >= 0 {
-				t := trim{keepOne: p.addPrefixSpace, first: k == 0}
-				e[k].trims = append(e[k].trims[:len(e[k].trims):len(e[k].trims)], t)
-			}
+		}
+		if p.trim {
+			e.trim(p.addPrefixSpace)
 		}
 		if !on {
 			continue
@@ -163,6 +162,27 @@ func (p robertaProcessing) process(list []parts, on bool) ([]parts, error) {
 		list[i] = join(parts{specialPart(first, 0)}, e, parts{specialPart(p.sep, 0)})
 	}
 	return list, nil
+}
+
+// byteLevelTrim is ByteLevel as a post-processor, its trim_offsets set.
+type byteLevelTrim struct{ addPrefixSpace bool }
+
+func (byteLevelTrim) added(bool) int { return 0 }
+
+func (p byteLevelTrim) process(list []parts, _ bool) ([]parts, error) {
+	for _, e := range list {
+		e.trim(p.addPrefixSpace)
+	}
+	return list, nil
+}
+
+// trim adds a trim to all sequences of a list.
+func (ps parts) trim(keepOne bool) {
+	for k := range ps {
+		if e := &ps[k]; e.seq >= 0 {
+			e.trims = append(e.trims[:len(e.trims):len(e.trims)], trim{keepOne: keepOne, first: k == 0})
+		}
+	}
 }
 
 // template is TemplateProcessing.
@@ -236,8 +256,8 @@ func join(lists ...parts) parts {
 
 // trimOffsets takes white space off the ends of a token's range of the input,
 // as process_offsets of the library does for the i-th token of a list.
-func trimOffsets(t trim, from span, i int, tok token, w *work, input string) span {
-	lead, trail := w.blanks(tok)
+func (c *core) trimOffsets(t trim, from span, i int, tok token, w *work, input string) span {
+	lead, trail := c.blanks(tok, w)
 	if lead == 1 && t.keepOne && ((i == 0 && t.first) || from.start == 0) {
 		lead = 0
 	}
@@ -252,23 +272,28 @@ func trimOffsets(t trim, from span, i int, tok token, w *work, input string) spa
 	return span{int32(start), int32(end)}
 }
 
-// blanks counts the white space at both ends of a token's text.
-func (w *work) blanks(tok token) (lead, trail int) {
+// blanks counts the white space at both ends of a token as it is written in the
+// vocabulary, where a space may be spelled Ġ.
+func (c *core) blanks(tok token, w *work) (lead, trail int) {
+	text := w.all.text[tok.lo:tok.hi]
+	if m, ok := c.model.(*bpe); ok && w.pieces[tok.word].id == noToken {
+		name, _ := m.vocab.idToToken(tok.id)
+		text, tok.kind = []byte(name), tokenFirst
+	}
 	if tok.kind == tokenUnk {
 		return 0, 0
 	}
-	blank := func(c rune) bool { return c == 'Ġ' || w.tab.is(c, propSpace) }
-	text := w.all.text[tok.lo:tok.hi]
+	blank := func(r rune) bool { return r == 'Ġ' || w.tab.is(r, propSpace) }
 	for rest := text; tok.kind != tokenInner && len(rest) > 0; lead++ {
-		c, n := utf8.DecodeRune(rest)
-		if !blank(c) {
+		r, n := utf8.DecodeRune(rest)
+		if !blank(r) {
 			break
 		}
 		rest = rest[n:]
 	}
 	for rest := text; len(rest) > 0; trail++ {
-		c, n := utf8.DecodeLastRune(rest)
-		if !blank(c) {
+		r, n := utf8.DecodeLastRune(rest)
+		if !blank(r) {
 			break
 		}
 		rest = rest[:len(rest)-n]

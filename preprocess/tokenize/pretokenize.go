@@ -3,25 +3,48 @@ package tokenize
 import "unicode/utf8"
 
 // preTokenizer cuts the pieces of w.all that aren't added tokens into smaller
-// ones. Empty pieces are not made.
-type preTokenizer interface {
+// ones, or rewrites them. Empty pieces are not made.
+type preTokenizer interface{ apply(w *work) }
+
+// splitter cuts.
+type splitter interface {
 	// split appends the parts of text[lo:hi], which is not empty.
-	split(dst []piece, text []byte, lo, hi int32, tab *charTable) []piece
+	split(dst []piece, text []byte, lo, hi int32, w *work) []piece
 }
 
-// preTokenize applies pre-tokenizers one after the other.
-func preTokenize(w *work, list []preTokenizer) {
-	for _, p := range list {
-		w.spare = w.spare[:0]
-		for _, s := range w.pieces {
-			if s.id != noToken {
-				w.spare = append(w.spare, s)
-				continue
-			}
-			w.spare = p.split(w.spare, w.all.text, s.lo, s.hi, w.tab)
+// rewriter changes the text of pieces.
+type rewriter interface {
+	// rewrite appends what it makes of src[lo:hi], which is not empty.
+	rewrite(dst, src *buffer, lo, hi int)
+}
+
+// cutPieces applies a splitter to all pieces.
+func (w *work) cutPieces(p splitter) {
+	w.spare = w.spare[:0]
+	for _, s := range w.pieces {
+		if s.id != noToken {
+			w.spare = append(w.spare, s)
+			continue
 		}
-		w.pieces, w.spare = w.spare, w.pieces
+		w.spare = p.split(w.spare, w.all.text, s.lo, s.hi, w)
 	}
+	w.pieces, w.spare = w.spare, w.pieces
+}
+
+// rewritePieces applies a rewriter to all pieces.
+func (w *work) rewritePieces(r rewriter) {
+	w.next.reset(w.all.track)
+	for i := range w.pieces {
+		s := &w.pieces[i]
+		base := int32(len(w.next.text))
+		if s.id != noToken {
+			w.next.addPart(&w.all, int(s.lo), int(s.hi))
+		} else {
+			r.rewrite(&w.next, &w.all, int(s.lo), int(s.hi))
+		}
+		s.lo, s.hi = base, int32(len(w.next.text))
+	}
+	w.all, w.next = w.next, w.all
 }
 
 // appendPiece appends text between tokens unless it is empty.
@@ -35,12 +58,14 @@ func appendPiece(dst []piece, lo, hi int32) []piece {
 // bertSplit is BertPreTokenizer: at white space, and round each punctuation.
 type bertSplit struct{}
 
-func (bertSplit) split(dst []piece, text []byte, lo, hi int32, tab *charTable) []piece {
+func (p bertSplit) apply(w *work) { w.cutPieces(p) }
+
+func (bertSplit) split(dst []piece, text []byte, lo, hi int32, w *work) []piece {
 	start := lo
 	for i := lo; i < hi; {
 		c, n := utf8.DecodeRune(text[i:hi])
 		size := int32(n)
-		switch props := tab.props[c]; {
+		switch props := w.tab.props[c]; {
 		case props&propSpace != 0:
 			dst = appendPiece(dst, start, i)
 			start = i + size
@@ -58,11 +83,13 @@ func (bertSplit) split(dst []piece, text []byte, lo, hi int32, tab *charTable) [
 // neither a word character nor white space.
 type wordSplit struct{}
 
-func (wordSplit) split(dst []piece, text []byte, lo, hi int32, tab *charTable) []piece {
+func (p wordSplit) apply(w *work) { w.cutPieces(p) }
+
+func (wordSplit) split(dst []piece, text []byte, lo, hi int32, w *work) []piece {
 	start, kind := lo, uint16(propSpace)
 	for i := lo; i < hi; {
 		c, n := utf8.DecodeRune(text[i:hi])
-		now := tab.props[c] & (propWord | propSpace)
+		now := w.tab.props[c] & (propWord | propSpace)
 		if now&propWord != 0 {
 			now = propWord
 		}
@@ -96,42 +123,79 @@ var behaviors = map[string]behavior{
 	"MergedWithPrevious": mergedWithPrevious, "MergedWithNext": mergedWithNext,
 }
 
+// folding puts the parts of a text together as a behavior has it.
+type folding struct {
+	dst      []piece
+	first    int // of dst
+	behavior behavior
+	was      bool // the part before is a delimiter
+}
+
+func (f *folding) add(lo, hi int32, is bool) {
+	last := len(f.dst) - 1
+	joins := false
+	switch f.behavior {
+	case removed:
+		if is {
+			return
+		}
+	case contiguous:
+		joins = is == f.was
+	case mergedWithPrevious:
+		joins = is && !f.was
+	case mergedWithNext:
+		joins = !is && f.was
+	}
+	if joins && last >= f.first {
+		f.dst[last].hi = hi
+	} else {
+		f.dst = append(f.dst, piece{lo, hi, noToken})
+	}
+	f.was = is
+}
+
 // charSplit cuts at each character of a property: Punctuation and Digits.
 type charSplit struct {
 	prop     uint16
 	behavior behavior
 }
 
-func (p charSplit) split(dst []piece, text []byte, lo, hi int32, tab *charTable) []piece {
-	first := len(dst)
+func (p charSplit) apply(w *work) { w.cutPieces(p) }
+
+func (p charSplit) split(dst []piece, text []byte, lo, hi int32, w *work) []piece {
+	f := folding{dst: dst, first: len(dst), behavior: p.behavior}
 	start := lo
-	was := false // the part before is a delimiter
-	add := func(lo, hi int32, is bool) {
-		switch {
-		case is && p.behavior == removed:
-		case is && p.behavior == contiguous && was && len(dst) > first,
-			is && p.behavior == mergedWithPrevious && !was && len(dst) > first:
-			dst[len(dst)-1].hi = hi
-		case !is && p.behavior == mergedWithNext && was:
-			dst[len(dst)-1].hi = hi
-		default:
-			dst = append(dst, piece{lo, hi, noToken})
-		}
-		was = is
-	}
 	for i := lo; i < hi; {
 		c, n := utf8.DecodeRune(text[i:hi])
-		if tab.is(c, p.prop) {
+		if w.tab.is(c, p.prop) {
 			if start < i {
-				add(start, i, false)
+				f.add(start, i, false)
 			}
 			start = i + int32(n)
-			add(i, start, true)
+			f.add(i, start, true)
 		}
 		i += int32(n)
 	}
 	if start < hi {
-		add(start, hi, false)
+		f.add(start, hi, false)
 	}
-	return dst
+	return f.dst
+}
+
+// fixedLength is FixedLength: so many code points each.
+type fixedLength struct{ length int }
+
+func (p fixedLength) apply(w *work) { w.cutPieces(p) }
+
+func (p fixedLength) split(dst []piece, text []byte, lo, hi int32, _ *work) []piece {
+	n := 0
+	for i := lo; i < hi; n++ {
+		if n == p.length {
+			dst = append(dst, piece{lo, i, noToken})
+			lo, n = i, 0
+		}
+		_, size := utf8.DecodeRune(text[i:hi])
+		i += int32(size)
+	}
+	return appendPiece(dst, lo, hi)
 }

@@ -22,9 +22,14 @@ type core struct {
 	post  processor // nil: none
 	limit truncation
 	padID int32
-	tab   *charTable
-	fast  *fastPath // nil: not of the kind that has one
-	pool  sync.Pool // of *work
+
+	padLeft bool
+	bytes   bool // pieces go to the model as they are where the library spells their bytes
+	track   bool // pre-tokenizers look at where a piece comes from
+
+	tab  *charTable
+	fast *fastPath // nil: not of the kind that has one
+	pool sync.Pool // of *work
 }
 
 // Config says how a tokenizer differs from its file. The zero value changes
@@ -90,6 +95,14 @@ func (t *Tokenizer) VocabSize() int {
 // PadID is the id to pad with: the file's, else that of "[PAD]" or "<pad>",
 // else 0.
 func (t *Tokenizer) PadID() int32 { return t.core.padID }
+
+// PadDirection is the side that the file pads on: Right or Left.
+func (t *Tokenizer) PadDirection() Direction {
+	if t.core.padLeft {
+		return Left
+	}
+	return Right
+}
 
 // TokenToID gives the id of a token, as it stands in the vocabulary.
 func (t *Tokenizer) TokenToID(token string) (int32, bool) {
@@ -177,7 +190,7 @@ func (t *Tokenizer) Encode(text string) Encoding {
 	var e Encoding
 	e.grow(min(room, len(w.tokens)) + len(t.single.parts))
 	for _, p := range t.single.parts {
-		e.add(p, t.limit.cut(w.tokens, room), w, text)
+		e.add(t.core, p, t.limit.cut(w.tokens, room), w, text)
 	}
 	return e
 }
@@ -202,9 +215,9 @@ func (t *Tokenizer) EncodePair(a, b string) (Encoding, error) {
 	e.grow(keepA + keepB + len(t.pair.parts))
 	for _, p := range t.pair.parts {
 		if p.seq == 1 {
-			e.add(p, t.limit.cut(wb.tokens, keepB), wb, b)
+			e.add(t.core, p, t.limit.cut(wb.tokens, keepB), wb, b)
 		} else {
-			e.add(p, t.limit.cut(wa.tokens, keepA), wa, a)
+			e.add(t.core, p, t.limit.cut(wa.tokens, keepA), wa, a)
 		}
 	}
 	return e, nil
@@ -216,7 +229,7 @@ func (e *Encoding) grow(n int) {
 }
 
 // add appends a part: a special token, or the tokens of a sequence.
-func (e *Encoding) add(p part, tokens []token, w *work, text string) {
+func (e *Encoding) add(c *core, p part, tokens []token, w *work, text string) {
 	if p.seq < 0 {
 		e.append(p.id, p.kind, span{}, p.mask, -1)
 		return
@@ -224,7 +237,7 @@ func (e *Encoding) add(p part, tokens []token, w *work, text string) {
 	for i, tok := range tokens {
 		from := span{w.all.from[tok.lo].start, w.all.from[tok.hi-1].end}
 		for _, tr := range p.trims {
-			from = trimOffsets(tr, from, i, tok, w, text)
+			from = c.trimOffsets(tr, from, i, tok, w, text)
 		}
 		e.append(tok.id, p.kind, from, false, tok.word)
 	}
@@ -241,6 +254,7 @@ func (e *Encoding) append(id, kind int32, from span, special bool, word int32) {
 // tokenize fills w.tokens with the tokens of a text before truncation; it may
 // stop when there are most of them.
 func (c *core) tokenize(w *work, text string, track bool, most int) {
+	track = track || c.track
 	w.raw.load(text, track)
 	w.all.reset(track)
 	w.pieces, w.tokens = w.pieces[:0], w.tokens[:0]
@@ -250,7 +264,9 @@ func (c *core) tokenize(w *work, text string, track bool, most int) {
 			c.normalize(w, s)
 		}
 	}
-	preTokenize(w, c.pre)
+	for _, p := range c.pre {
+		p.apply(w)
+	}
 	for i, p := range w.pieces {
 		if len(w.tokens) >= most {
 			break

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -128,21 +129,21 @@ func TestUnsupportedIsNamed(t *testing.T) {
 		{"model", "BPE with dropout", variant{model: object{"type": "BPE", "merges": []string{}, "dropout": 0.1}}},
 		{"model", "Characters", variant{model: object{"type": "Characters"}}},
 		{"model", "(no type)", variant{model: object{"type": nil, "unk_token": nil, "continuing_subword_prefix": nil}}},
-		{"normalizer", "Precompiled", variant{norm: object{"type": "Precompiled", "precompiled_charsmap": ""}}},
-		{"normalizer", "ByteLevel", variant{norm: sequence("normalizers", object{"type": "NFC"}, object{"type": "ByteLevel"})}},
-		{"normalizer", "Replace of a Regex", variant{norm: object{"type": "Replace", "pattern": object{"Regex": "a+"}, "content": ""}}},
+		{"normalizer", "Casefold", variant{norm: sequence("normalizers", object{"type": "NFC"}, object{"type": "Casefold"})}},
+		{"normalizer", `Replace of "(a)\\1": pattern: \1`, variant{norm: replacingRegex(`(a)\1`, "")}},
+		{"normalizer", `Replace of "a*": pattern: it matches nothing at all`, variant{norm: replacingRegex("a*", "")}},
 		{"normalizer", "Replace of nothing", variant{norm: replacing("", "a")}},
 		{"normalizer", "Prepend of nothing", variant{norm: object{"type": "Prepend", "prepend": ""}}},
-		{"pre_tokenizer", "ByteLevel", variant{pre: object{"type": "ByteLevel"}}},
-		{"pre_tokenizer", "Metaspace", variant{pre: sequence("pretokenizers", bertPre, object{"type": "Metaspace"})}},
-		{"post_processor", "ByteLevel", variant{post: sequence("processors", object{"type": "ByteLevel"})}},
+		{"pre_tokenizer", "UnicodeScripts", variant{pre: sequence("pretokenizers", bertPre, object{"type": "UnicodeScripts"})}},
+		{"pre_tokenizer", `Split by "\\X": pattern: \X`, variant{pre: splitBy("Regex", `\X`, "Isolated", false)}},
+		{"post_processor", "Tail", variant{post: sequence("processors", object{"type": "Tail"})}},
 	} {
 		_, err := tokenize.Parse([]byte(c.v.request(t).JSON))
 		var u *tokenize.UnsupportedError
 		require.ErrorAs(t, err, &u, c.kind)
 		require.Equal(t, c.part, u.Part)
 		require.Equal(t, c.kind, u.Kind)
-		require.ErrorContains(t, err, c.kind)
+		require.ErrorContains(t, err, strconv.Quote(c.kind))
 	}
 }
 
@@ -162,6 +163,12 @@ func TestBrokenFilesAreRefused(t *testing.T) {
 		"no room for the 2":        {post: whole.post, truncate: object{"max_length": 1, "strategy": "LongestFirst"}},
 		"behavior \"Glued\"":       {pre: object{"type": "Punctuation", "behavior": "Glued"}},
 		"max_input_chars_per_word": {model: object{"max_input_chars_per_word": nil}},
+		"precompiled_charsmap is":  {norm: object{"type": "Precompiled", "precompiled_charsmap": "AAAA"}},
+		"is not one character":     {pre: metaspaced("__", "always", true)},
+		"prepend_scheme \"last\"":  {pre: metaspaced("_", "last", true)},
+		"length is 0":              {pre: object{"type": "FixedLength", "length": 0}},
+		"neither a String nor":     {pre: splitBy("Glob", "*", "Isolated", false)},
+		"invert is missing":        {pre: object{"type": "Split", "pattern": object{"String": "a"}, "behavior": "Isolated"}},
 		"a token and its id":       {post: object{"type": "BertProcessing", "cls": []any{"[CLS]"}, "sep": []any{"[SEP]", 3}}},
 	} {
 		_, err := tokenize.Parse([]byte(v.request(t).JSON))

@@ -4,9 +4,13 @@ Reads one JSON object from stdin: {"kinds": [...], "texts": [...]}; writes to
 stdout a JSON object that holds, by kind, the tokenizer.json as a string.
 """
 
+import base64
+import io
 import json
 import sys
 
+import sentencepiece
+from sentencepiece import sentencepiece_model_pb2
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 BYTES = [f"<0x{b:02X}>" for b in range(256)]
@@ -89,8 +93,30 @@ def unigram_bytes(texts):
     return file
 
 
+def with_charsmap(texts, rule):
+    """A Unigram model behind the character map of a SentencePiece rule, as T5's or
+    XLM-RoBERTa's."""
+    out = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(["a b"] * 9), model_writer=out, vocab_size=9, hard_vocab_limit=False,
+        normalization_rule_name=rule, minloglevel=2)
+    spec = sentencepiece_model_pb2.ModelProto.FromString(out.getvalue()).normalizer_spec
+    file = unigram(texts)
+    file["normalizer"] = {"type": "Precompiled", "precompiled_charsmap": base64.b64encode(spec.precompiled_charsmap).decode()}
+    return file
+
+
+def unigram_nfkc(texts):
+    return with_charsmap(texts, "nmt_nfkc")
+
+
+def unigram_folded(texts):
+    return with_charsmap(texts, "nmt_nfkc_cf")
+
+
 KINDS = {f.__name__: f for f in (
-    bytelevel, bytelevel_gaps, bytelevel_suffix, metaspace_bpe, words_bpe, plain_bpe, unigram, unigram_bytes)}
+    bytelevel, bytelevel_gaps, bytelevel_suffix, metaspace_bpe, words_bpe, plain_bpe, unigram, unigram_bytes,
+    unigram_nfkc, unigram_folded)}
 
 
 def main():
