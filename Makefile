@@ -14,7 +14,7 @@ export PYTHON
 VENV   := build/venv/bin/python
 MODEL  := build/models/all-MiniLM-L6-v2
 
-include mk/setup.mk mk/build.mk mk/test.mk mk/bench.mk mk/gpu.mk $(wildcard mk/bench-*.mk mk/test-*.mk)
+include mk/setup.mk mk/build.mk mk/test.mk mk/vectors.mk mk/bench.mk mk/gpu.mk $(wildcard mk/bench-*.mk mk/test-*.mk)
 
 help: ## this list
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "  %-18s %s\n", $$1, $$2 }'

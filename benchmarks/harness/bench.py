@@ -106,8 +106,9 @@ def check(contestants, folder):
     return len(seen) == 1
 
 
-def measure(contestants, folder):
-    """All runs of all contestants, whose order is turned round by one each time; what failed; whether their outputs are equal."""
+def measure(contestants, folder, keep=()):
+    """All runs of all contestants, whose order is turned round by one each time; what failed; whether their outputs are equal.
+    A run takes over what keep names of its report."""
     runs, failures, sums, longest = [], [], set(), {}
     for i in range(RUNS):
         at = i % len(contestants)
@@ -118,7 +119,7 @@ def measure(contestants, folder):
             sums.add(report["rows"])
             if not c.output:
                 sums.add(json.dumps(report["checksum"], sort_keys=True))
-            row = {"who": c.who, "task": c.task, **times(report, start), **measured, "run": i}
+            row = {"who": c.who, "task": c.task, **times(report, start), **measured, **{k: report[k] for k in keep}, "run": i}
             longest[c.who, c.task] = max(longest.get((c.who, c.task), 0), row["whole_seconds"])
             runs.append(row)
             print(f"  {i} {c.task:6} {c.who:16} {row['rows_per_second']:14,.0f} rows/s  job {row['seconds']:7.2f} s  CPU {row['cpu_seconds']:7.2f} s  "
