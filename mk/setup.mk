@@ -14,24 +14,24 @@ need:
 
 $(VENV_DONE): scripts/requirements.txt | need
 	@mkdir -p $(@D)
-	@echo "setup: build/venv, from scripts/requirements.txt"
+	@echo "setup: build/venv, from scripts/requirements.txt" >&2
 	@$(PYTHON) -m venv --clear build/venv
 	@$(VENV) -m pip install --quiet --disable-pip-version-check --no-deps --only-binary=:all: --require-hashes -r scripts/requirements.txt
 	@touch $@
 
 $(LIBRARY_DONE): scripts/ort_library.py $(VENV_DONE)
-	@echo "setup: build/lib, ONNX Runtime"
+	@echo "setup: build/lib, ONNX Runtime" >&2
 	@$(VENV) scripts/ort_library.py build/lib
 	@touch $@
 
 $(MODEL_DONE): scripts/minilm.py $(VENV_DONE)
-	@echo "setup: $(MODEL)"
+	@echo "setup: $(MODEL)" >&2
 	@$(VENV) scripts/minilm.py $(MODEL)
 	@touch $@
 
 $(MODULES_DONE): go.mod go.sum internal/tools/go.mod internal/tools/go.sum | need
 	@mkdir -p $(@D)
-	@echo "setup: Go modules"
+	@echo "setup: Go modules" >&2
 	@go mod download
 	@cd internal/tools && go mod download
 	@touch $@
