@@ -61,8 +61,10 @@ func (r *run) chain(n *planNode) *outlet {
 	}
 	o := r.addOperator(n.name, "stage", n)
 	o.setStep(n.step)
-	if o.cut = cutterOf(n.step.bound.Need); n.step.auto {
+	if n.step.auto {
 		o.cut = newAutoCutter(r.ledger.forBlocks())
+	} else {
+		o.cut, o.packs = cutterOf(n.step.bound.Need, r.cfg.MemoryLimit), packs(n.step.bound.Need)
 	}
 	o.fuse(n.fused)
 	in.next, o.up = o, in.up
@@ -136,7 +138,9 @@ func (r *run) schedule() sched.Config {
 				d.Workers, d.Max, d.GPU = max(need.Workers.Min, 1), r.poolSize(o), need.GPU
 			}
 			d.Generator = need.Rows == stage.Many || slices.ContainsFunc(o.fused, func(f *operator) bool { return f.step.bound.Need.Rows == stage.Many })
-			d.Window = int64(4 * r.poolSize(o) * d.Calls)
+			if d.Sets, d.Window = o.packs, int64(4*r.poolSize(o)*d.Calls); o.packs {
+				d.Window = windowsAhead
+			}
 			d.Estimate = r.cfg.BlockBytes / 4
 		}
 		d.Ordered = !r.cfg.Unordered

@@ -39,7 +39,10 @@ func (c *call) handOver(ctx context.Context, blocks []*block) error {
 	ev := event{kind: evYield, op: c.op, task: c.t, blocks: blocks, failed: c.failed}
 	for _, b := range blocks {
 		ev.bytes += b.bytes
-		c.out += b.left
+		ev.part = b.places != nil
+		if !ev.part {
+			c.out += b.left
+		}
 	}
 	c.failed = nil
 	ev.busy = c.atWork() - c.granted

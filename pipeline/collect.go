@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,18 +28,19 @@ type cutter interface {
 	flush() []batcher.Batch
 }
 
-// cutterOf is the cutter that a stage asks for; nil: it takes blocks as they come.
-func cutterOf(need stage.Need) cutter {
+// cutterOf is the cutter that a stage asks for; nil: it takes blocks as they come. memory is the
+// limit of the job: what it leaves for blocks differs from run to run, and windows must not.
+func cutterOf(need stage.Need, memory int64) cutter {
 	p := need.Batch
 	switch {
 	case need.Rows == stage.Collect:
 		return &parentCutter{}
 	case p.MaxRows > 0 || p.MaxBytes > 0 || p.MaxCost > 0:
-		p.LookAheadRows = 0 // rows stay in the order of arrival
-		if p.MaxBytes == 0 {
-			p.MaxBytes = batchBytes
+		if !packs(need) {
+			p.LookAheadRows = 0 // rows stay in the order of arrival
+			p.MaxBytes = cmp.Or(p.MaxBytes, batchBytes)
 		}
-		b, _ := batcher.New(p) // checked when the plan was bound
+		b, _ := batcher.NewBounded(p, min(batcher.WindowBytes, max(memory/windowShare, 1))) // checked when the plan was bound
 		return policyCutter{b}
 	}
 	return nil

@@ -273,11 +273,19 @@ func (e *emitter) blocks(out stage.Output) ([]heldBlock, error) {
 		b := stage.NewBatch(e.whole(rec), stage.RowRange(nil, 0, int(rec.NumRows())))
 		return e.cutUp(b, -1), nil
 	}
+	if e.c.t.window != nil {
+		return e.part(out), nil
+	}
 	parent, ordinals := e.parents(out)
 	if o.step.bound.Need.Reads == nil {
 		origin := e.originOf(e.in.origin(), parent, ordinals)
 		return e.cutUp(stage.NewBatch(e.whole(rec), origin), parent[len(parent)-1]-int32(e.from)), nil
 	}
+	return e.carryAll(rec, parent, ordinals)
+}
+
+// carryAll makes a block of the rows of each pick, with what it carries past the stage.
+func (e *emitter) carryAll(rec arrow.Record, parent, ordinals []int32) ([]heldBlock, error) {
 	var all []heldBlock
 	for i := 0; i < len(parent); {
 		k, _ := e.in.find(int(parent[i]))
@@ -349,7 +357,7 @@ func (e *emitter) carry(rec arrow.Record, i, j, k int, parent, ordinals []int32)
 	rows := make([]int32, j-i)
 	dense := true
 	for n := range rows {
-		rows[n] = parent[i+n] - int32(e.in.starts[k]) + int32(p.from)
+		rows[n] = int32(p.row(int(parent[i+n]) - e.in.starts[k]))
 		dense = dense && rows[n] == rows[0]+int32(n)
 	}
 	from := p.block.batch.Record()

@@ -67,6 +67,8 @@ type block struct {
 	left  int    // rows that are still to be done with
 	uncut int    // rows that are in no batch yet
 	made  []pick // rows of other blocks that it is made of, which are done with when it is
+	// places are the rows of a window that its rows are, where it is a part of one.
+	places []int32
 }
 
 // item is what travels: rows, or rows that failed at this place in the order, or both (the
@@ -86,6 +88,7 @@ type event struct {
 	blocks []*block
 	failed []*stage.RowError
 	bytes  int64
+	part   bool // the blocks are parts of a window
 	splits []stage.Split
 	err    error
 	busy   time.Duration
@@ -256,10 +259,10 @@ func (r *run) handle(ev event) {
 	case evYield:
 		ev.task.yielded = append(ev.task.yielded, ev.blocks...)
 		r.countFailures(ev.op, ev.failed)
-		if len(ev.failed) > 0 {
+		if len(ev.failed) > 0 && ev.task.window == nil { // a window keeps its own
 			r.attachFailures(ev.task, ev.failed)
 		}
-		r.push(sched.Event{Kind: sched.Yield, Op: ev.op.index, Task: ev.task.id, Bytes: ev.bytes, Seconds: ev.busy.Seconds()})
+		r.push(sched.Event{Kind: sched.Yield, Op: ev.op.index, Task: ev.task.id, Bytes: ev.bytes, Part: ev.part, Seconds: ev.busy.Seconds()})
 	case evReserve:
 		r.push(sched.Event{Kind: sched.Reserve, Op: ev.op.index, Task: ev.task.id, Bytes: ev.bytes})
 	case evDone:
@@ -352,6 +355,10 @@ func (r *run) accept(t *task) {
 	blocks := t.yielded
 	t.yielded = nil
 	for _, b := range blocks {
+		if b.places != nil {
+			t.window.keep(b)
+			continue
+		}
 		b.owner.stat.OutRows += int64(b.batch.NumRows())
 		b.owner.stat.OutBytes += b.bytes
 		r.deliver(t, b)
@@ -373,7 +380,9 @@ func (r *run) taskDone(ev event) {
 	}
 	t.yielded = nil
 	r.countFailures(o, ev.failed)
-	t.failed = append(t.failed, ev.failed...)
+	if t.window == nil {
+		t.failed = append(t.failed, ev.failed...)
+	}
 	switch {
 	case ev.err == nil || o.stopped:
 	case errors.Is(ev.err, stage.ErrDone):

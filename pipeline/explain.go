@@ -110,6 +110,8 @@ func (n *planNode) explainPhysical(b *strings.Builder, indent string) {
 		switch {
 		case n.step.auto:
 			b.WriteString(", batch size searched for")
+		case packs(need):
+			fmt.Fprintf(b, ", packed among %d rows", need.Batch.LookAheadRows)
 		case need.Batch.MaxRows > 0:
 			fmt.Fprintf(b, ", batches of %d rows", need.Batch.MaxRows)
 		}

@@ -111,7 +111,7 @@ func emitKept(ctx context.Context, b stage.Batch, keep []bool, env stage.Env, em
 			rows = append(rows, int32(i))
 		}
 	}
-	out, err := takeRecord(ctx, b.Record(), rows, env.Allocator(0))
+	out, err := takeRecord(b.Record(), rows, env.Allocator(0))
 	if err != nil {
 		return err
 	}
@@ -119,7 +119,7 @@ func emitKept(ctx context.Context, b stage.Batch, keep []bool, env stage.Env, em
 }
 
 // takeRecord picks rows of a record by index.
-func takeRecord(ctx context.Context, rec arrow.Record, rows []int32, mem memory.Allocator) (arrow.Record, error) {
+func takeRecord(rec arrow.Record, rows []int32, mem memory.Allocator) (arrow.Record, error) {
 	cols := make([]arrow.Array, rec.NumCols())
 	defer func() {
 		for _, c := range cols {

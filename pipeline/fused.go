@@ -95,7 +95,7 @@ func (c *stageCall) send(ctx context.Context, b *block) error {
 		if s := d.op.shape; s != nil {
 			b.replace(project(b.batch.Record(), s.out, s.cols))
 		}
-		return d.batch(ctx, []pick{{b, 0, b.left}})
+		return d.batch(ctx, []pick{{block: b, to: b.left}})
 	})
 }
 

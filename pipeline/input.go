@@ -13,65 +13,98 @@ import (
 // input is the rows of a task as its stage gets them, and where they came from.
 type input struct {
 	picks  []pick
-	starts []int          // row of the batch at which each pick starts
-	parts  []arrow.Record // the columns that the stage reads: one record, or one per pick for views
+	starts []int        // row of the batch at which each pick starts
+	parts  []stage.View // the columns that the stage reads: one record, or one view per pick; without origin
 	rows   int
+	from   stage.Origin // of all rows, once it was asked for
 }
 
-// assemble makes the input of a call. Rows of one block are not copied; rows of several are
-// put together, unless the stage takes views.
+// assemble makes the input of a call. Rows of one block that follow each other are not copied;
+// others are put together, unless the stage takes views.
 func assemble(o *operator, picks []pick, env stage.Env) (*input, error) {
 	in := &input{picks: picks}
 	for _, p := range picks {
 		in.starts = append(in.starts, in.rows)
 		in.rows += p.rows()
-		whole := o.reads.of(p.block.batch.Record())
-		in.parts = append(in.parts, whole.NewSlice(int64(p.from), int64(p.to)))
-		whole.Release()
+		part, err := o.read(p, env)
+		if err != nil {
+			in.release()
+			return nil, err
+		}
+		in.parts = append(in.parts, part)
 	}
 	if len(in.parts) > 1 && !o.step.bound.Need.Views {
-		joined, err := concatRecords(in.parts, env.Allocator(0))
+		recs := make([]arrow.Record, len(in.parts))
+		for i, p := range in.parts {
+			recs[i] = p.Record
+		}
+		joined, err := concatRecords(recs, env.Allocator(0))
 		if err != nil {
 			in.release()
 			return nil, fmt.Errorf("join %d blocks into a batch: %w", len(in.parts), err)
 		}
 		in.release()
-		in.parts = []arrow.Record{joined}
+		in.parts = []stage.View{{Record: joined}}
 	}
 	return in, nil
 }
 
+// read gives the columns of a pick that the operator's stage reads: rows picked one by one are
+// a view on them, or taken out of them where the stage takes none.
+func (o *operator) read(p pick, env stage.Env) (stage.View, error) {
+	whole := o.reads.of(p.block.batch.Record())
+	switch {
+	case p.at == nil:
+		defer whole.Release()
+		return stage.View{Record: whole.NewSlice(int64(p.from), int64(p.to))}, nil
+	case o.step.bound.Need.Views:
+		return stage.View{Record: whole, Rows: p.at}, nil
+	}
+	defer whole.Release()
+	taken, err := takeRecord(whole, p.at, env.Allocator(0))
+	return stage.View{Record: taken}, err
+}
+
 func (in *input) release() {
 	for _, p := range in.parts {
-		p.Release()
+		p.Record.Release()
 	}
 	in.parts = nil
 }
 
 // origin is that of all rows.
 func (in *input) origin() stage.Origin {
-	all := make([]stage.Origin, len(in.picks))
-	for i, p := range in.picks {
-		all[i] = p.block.batch.Origin().Slice(p.from, p.to)
+	if in.from.Len() < in.rows {
+		all := make([]stage.Origin, len(in.picks))
+		for i, p := range in.picks {
+			all[i] = p.origin()
+		}
+		in.from = stage.ConcatOrigins(all...)
 	}
-	return stage.ConcatOrigins(all...)
+	return in.from
 }
 
 // slice is rows [from, to) as a batch, owned by the caller.
 func (in *input) slice(from, to int) stage.Batch {
 	origin := in.origin()
-	if len(in.parts) == 1 {
-		return stage.NewBatch(in.parts[0].NewSlice(int64(from), int64(to)), origin.Slice(from, to))
+	starts := in.starts
+	if len(in.parts) == 1 { // of all picks
+		starts = []int{0}
 	}
 	var b stage.Batch
 	for i, p := range in.parts {
-		lo, hi := max(from, in.starts[i]), min(to, in.starts[i]+int(p.NumRows()))
-		if lo < hi {
-			b.Parts = append(b.Parts, stage.View{
-				Record: p.NewSlice(int64(lo-in.starts[i]), int64(hi-in.starts[i])),
-				Origin: origin.Slice(lo, hi),
-			})
+		lo, hi := max(from, starts[i]), min(to, starts[i]+p.NumRows())
+		if lo >= hi {
+			continue
 		}
+		v := stage.View{Origin: origin.Slice(lo, hi)}
+		if lo, hi = lo-starts[i], hi-starts[i]; p.Rows != nil {
+			v.Record, v.Rows = p.Record, p.Rows[lo:hi]
+			v.Record.Retain()
+		} else {
+			v.Record = p.Record.NewSlice(int64(lo), int64(hi))
+		}
+		b.Parts = append(b.Parts, v)
 	}
 	return b
 }
@@ -79,7 +112,7 @@ func (in *input) slice(from, to int) stage.Batch {
 // find gives the pick in which a row of the batch is, and its row in the pick's block.
 func (in *input) find(row int) (k, at int) {
 	k = sort.Search(len(in.starts), func(i int) bool { return in.starts[i] > row }) - 1
-	return k, in.picks[k].from + row - in.starts[k]
+	return k, in.picks[k].row(row - in.starts[k])
 }
 
 // json is a row with all its columns as a JSON object, for a dead letter.

@@ -215,7 +215,7 @@ func (j *junction) pair(r *run, a, b *side, n int) *block {
 	out := &block{
 		item:  item{batch: stage.NewBatch(array.NewRecord(j.schema, cols, int64(n)), origin), group: left.group},
 		owner: left.owner, left: n,
-		made: []pick{{left, a.at, a.at + n}, {right, b.at, b.at + n}},
+		made: []pick{{block: left, from: a.at, to: a.at + n}, {block: right, from: b.at, to: b.at + n}},
 	}
 	j.group = left.group
 	for _, s := range []*side{a, b} {

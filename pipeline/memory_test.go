@@ -44,7 +44,7 @@ func TestColumnsPast2GiBAreRefusedByName(t *testing.T) {
 }
 
 func TestBatchesAreCutBefore2GiB(t *testing.T) {
-	c := cutterOf(stage.Need{Batch: stage.Policy{MaxRows: 1 << 30}})
+	c := cutterOf(stage.Need{Batch: stage.Policy{MaxRows: 1 << 30}}, 1<<40)
 	require.NotNil(t, c)
 	rec := texts(300, 1<<20)
 	defer rec.Release()

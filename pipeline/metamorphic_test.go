@@ -23,6 +23,7 @@ import (
 // knobs are what the rows of a plan must not depend on.
 type knobs struct {
 	batch, calls, actors, piece []int // by stage, in turn
+	ahead                       []int // rows, likewise
 	views                       bool
 	cfg                         pipeline.Config
 }
@@ -33,6 +34,7 @@ func randomKnobs(rng *rand.Rand) knobs {
 	var k knobs
 	for range 8 {
 		k.batch = append(k.batch, pickOne(rng, 0, 1, 1+rng.IntN(50)))
+		k.ahead = append(k.ahead, pickOne(rng, 0, 1, 20, 1000))
 		k.piece = append(k.piece, pickOne(rng, 0, 1+rng.IntN(9)))
 		k.actors = append(k.actors, rng.IntN(2))
 		k.calls = append(k.calls, 1+rng.IntN(2))
@@ -57,6 +59,23 @@ func (k knobs) parallel(rng *rand.Rand) knobs {
 	k.cfg.CPUs = 1 + rng.IntN(4)
 	k.cfg.BlockLimit = pickOne[int64](rng, 0, 50, 500, 5000)
 	return k
+}
+
+// pack has a stage's rows packed by a cost that hangs on x.
+func (k knobs) pack(n int, need stage.Need) stage.Need {
+	if k.ahead[n] == 0 || !need.RowWise {
+		return need
+	}
+	need.Batch = stage.Policy{LookAheadRows: k.ahead[n], MaxCost: 100}
+	need.Cost = func(rec arrow.Record, dst []int32) {
+		for i, x := range rec.Column(0).(*array.Int64).Int64Values() {
+			dst[i] = int32(x * 7919 % 23)
+			if x%50 == 0 {
+				dst[i] = 1000 // too dear for any batch
+			}
+		}
+	}
+	return need
 }
 
 // plan makes a Dataset, the same but for the knobs each time it is called.
@@ -171,7 +190,7 @@ func addFailing(p *plan, rng *rand.Rand) {
 	p.grow(fmt.Sprint("failing ", every, whole), func(d *pipeline.Dataset, k knobs) *pipeline.Dataset {
 		st := &stagetest.FakeStage{
 			Name: name, Column: "x", Output: name, Piece: k.piece[n],
-			Need: stage.Need{RowWise: true, InFlight: k.calls[n], Views: k.views && !whole},
+			Need: k.pack(n, stage.Need{RowWise: true, InFlight: k.calls[n], Views: k.views && !whole}),
 		}
 		if whole {
 			st.OnProcess = func(_ context.Context, _ int, in stage.Batch) error {

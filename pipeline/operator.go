@@ -42,8 +42,10 @@ type operator struct {
 	reads      projection
 	layout     []layoutColumn
 	cut        cutter           // nil: blocks are taken as they come
+	packs      bool             // batches are cut from windows
 	blocks     map[int64]*block // in cut, by number
 	blockID    int64
+	nextSet    int64 // of tasks, where the scheduler is told of sets
 	group      int64
 	failed     []*stage.RowError // that stand before the next task
 	inputEnded bool
@@ -87,6 +89,7 @@ type task struct {
 	grant   chan struct{} // one place: the scheduler lets a waiting task go on
 	split   *stage.Split
 	picks   []pick
+	window  *window // that its rows are of; nil: the rows that it makes go on as they are
 	finish  bool
 	worker  int // that is called, of a finish
 	started bool
@@ -101,10 +104,32 @@ type task struct {
 // pick is some rows of a block.
 type pick struct {
 	block    *block
-	from, to int // rows [from, to)
+	from, to int     // rows [from, to), where at is nil
+	at       []int32 // the rows, ascending; nil: a range
 }
 
-func (p pick) rows() int { return p.to - p.from }
+func (p pick) rows() int {
+	if p.at != nil {
+		return len(p.at)
+	}
+	return p.to - p.from
+}
+
+// row is the row of the block that is row i of the pick.
+func (p pick) row(i int) int {
+	if p.at != nil {
+		return int(p.at[i])
+	}
+	return p.from + i
+}
+
+// origin is that of the picked rows.
+func (p pick) origin() stage.Origin {
+	if p.at != nil {
+		return p.block.batch.Origin().Take(p.at)
+	}
+	return p.block.batch.Origin().Slice(p.from, p.to)
+}
 
 // outlet is where blocks leave an operator or a junction. The steps between it and the next one
 // that only choose columns or count rows are inline: they happen as a block passes.
@@ -157,6 +182,12 @@ func (r *run) newTask(o *operator, group int64) *task {
 
 func (r *run) ready(t *task, ev sched.Event) {
 	ev.Kind, ev.Op, ev.Task = sched.Ready, t.op.index, t.id
+	if t.window != nil {
+		ev.Set = t.window.set
+	} else { // a set of its own
+		ev.Set = t.op.nextSet
+		t.op.nextSet++
+	}
 	r.push(ev)
 }
 
@@ -287,7 +318,7 @@ func (o *operator) input(r *run, _ int, b *block) {
 	r.turnTo(o, b.group)
 	if o.cut == nil {
 		t := r.newTask(o, b.group)
-		t.picks = []pick{{b, 0, b.left}}
+		t.picks = []pick{{block: b, to: b.left}}
 		r.ready(t, sched.Event{Bytes: b.bytes})
 		return
 	}
@@ -328,15 +359,27 @@ func (r *run) flush(o *operator) {
 }
 
 func (r *run) batches(o *operator, all []batcher.Batch) {
-	for _, b := range all {
+	var windows []*window
+	if o.packs {
+		windows = o.openWindows(all)
+	}
+	for i, b := range all {
 		t := r.newTask(o, o.group)
+		if o.packs {
+			if i > 0 && b.Window != all[i-1].Window {
+				windows = windows[1:]
+			}
+			t.window = windows[0]
+		}
 		for _, p := range b.Picks {
 			blk := o.blocks[p.Block]
-			t.picks = append(t.picks, pick{blk, int(p.From), int(p.To)})
-			if blk.uncut -= int(p.To - p.From); blk.uncut == 0 {
+			t.picks = append(t.picks, pick{blk, int(p.From), int(p.To), p.Rows})
+			if blk.uncut -= p.Len(); blk.uncut == 0 {
 				delete(o.blocks, p.Block)
 			}
 		}
+		o.stat.Cost += b.Cost
+		o.stat.PaddedCost += b.PaddedCost
 		r.ready(t, sched.Event{Bytes: b.Bytes})
 	}
 }
@@ -438,6 +481,11 @@ func (r *run) stopUpstream(up *upstream) {
 }
 
 func (r *run) donePicks(t *task) {
+	if t.window != nil {
+		t.failed = append(t.failed, r.leaveWindow(t)...)
+		t.picks = nil
+		return
+	}
 	for _, p := range t.picks {
 		r.doneWith(p.block, p.rows())
 	}

@@ -37,7 +37,7 @@ func (s *step) fusible() bool {
 	}
 	need := s.bound.Need
 	return need.Rows != stage.Collect && need.GPU == 0 && need.CPUTokens() == 1 && need.Calls() == 1 &&
-		need.Timeout == 0 && need.Workers == stage.Pool{} && !s.auto
+		need.Timeout == 0 && need.Workers == stage.Pool{} && !s.auto && !packs(need)
 }
 
 // batches says of a stage that it wants batches of its own cut.

@@ -132,6 +132,9 @@ func (r *run) runTask(ctx context.Context, o *operator, w int, s *slot, t *task)
 		err = c.finish(ctx)
 	} else {
 		err = c.batch(ctx, t.picks)
+		if (err == nil || errors.Is(err, stage.ErrDone)) && t.window != nil {
+			err = errors.Join(err, c.handIn(ctx))
+		}
 	}
 	c.turns = s.takeTurns()
 	c.done(err)
@@ -363,6 +366,10 @@ func (c *stageCall) addFailure(row, attempts int, e *stage.RowError) {
 	e.Attempts = attempts
 	if c.r.cfg.OnError.Skip {
 		e.Input = c.in.json(row)
+	}
+	if w := c.t.window; w != nil {
+		k, at := c.in.find(row)
+		w.fail(w.place(c.in.picks[k].block, at), e)
 	}
 	c.failed = append(c.failed, e)
 }

@@ -26,22 +26,25 @@ type Stats struct {
 
 // OperatorStats is what one operator has done.
 type OperatorStats struct {
-	Name        string
-	Kind        string // "source", "stage" or "sink"
-	Workers     int    // that are open
-	BatchSize   int    // rows, that was found to be the fastest so far where it is searched for ([AutoBatch]); else 0
-	Running     int    // tasks
-	Tasks       int64  // that were started
-	InRows      int64
-	OutRows     int64
-	Failed      int64
-	OutBytes    int64
-	QueuedBytes int64 // that wait for it
-	PeakBytes   int64 // that its output took at most
-	Busy        time.Duration
-	Blocked     time.Duration // waiting for room at a yield
-	Counters    map[stage.Counter]int64
-	Throttled   map[string]int64 // how often each rule kept it waiting, in samples
+	Name      string
+	Kind      string // "source", "stage" or "sink"
+	Workers   int    // that are open
+	BatchSize int    // rows, that was found to be the fastest so far where it is searched for ([AutoBatch]); else 0
+	Running   int    // tasks
+	Tasks     int64  // that were started
+	InRows    int64
+	OutRows   int64
+	Failed    int64
+	OutBytes  int64
+	// Cost and PaddedCost are of the batches that were cut, as stages with stage.Need.Cost give
+	// it: their rows' own, and rows × dearest. The rest of PaddedCost is padding.
+	Cost, PaddedCost int64
+	QueuedBytes      int64 // that wait for it
+	PeakBytes        int64 // that its output took at most
+	Busy             time.Duration
+	Blocked          time.Duration // waiting for room at a yield
+	Counters         map[stage.Counter]int64
+	Throttled        map[string]int64 // how often each rule kept it waiting, in samples
 }
 
 // MemoryStats is in bytes.
