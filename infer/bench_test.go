@@ -146,7 +146,7 @@ func (m *benchModel) bareRuns(b *testing.B, i int) []bareRun {
 	for _, end := range c.planner.cut(rows, c.budget, 0) {
 		group := rows[start:end]
 		start = end
-		n, length := len(group), len(group[len(group)-1].ids)
+		n, length := len(group), longest(group)
 		var run bareRun
 		for _, in := range c.spec.inputs {
 			data := make([]int64, n*length)

@@ -18,6 +18,7 @@ type caller struct {
 	session *session
 	spec    *textSpec
 	budget  int
+	arrival bool // rows stay in the order in which they come
 	pad     int32
 	book    func(stage.Purpose, int64)
 	size    activations
@@ -53,7 +54,7 @@ func newCaller(s *session, spec *textSpec, cfg Config, pad int32, size activatio
 	if err != nil {
 		return nil, fmt.Errorf("infer: run options: %w", err)
 	}
-	return &caller{session: s, spec: spec, budget: cfg.runTokens(), pad: pad, book: book, size: size, options: options,
+	return &caller{session: s, spec: spec, budget: cfg.runTokens(), arrival: cfg.NoPacking, pad: pad, book: book, size: size, options: options,
 		inputs: make([]slab, len(spec.inputs)), values: make([]ort.Value, len(spec.inputs)), scratch: make([]float32, spec.dim)}, nil
 }
 
@@ -68,7 +69,7 @@ func (c *caller) close() error {
 	return c.options.Destroy()
 }
 
-// embed runs rows through the model. It sorts them. If ctx is cancelled, the run under
+// embed runs rows through the model. It sorts them, unless they stay in their order. If ctx is cancelled, the run under
 // way is ended by ONNX Runtime's terminate flag, which it looks at between two operators.
 func (c *caller) embed(ctx context.Context, rows []row, into vectors) (runStats, error) {
 	var stats runStats
@@ -100,13 +101,17 @@ func (c *caller) embed(ctx context.Context, rows []row, into vectors) (runStats,
 }
 
 func (c *caller) runs(ctx context.Context, rows []row, into vectors, stats *runStats) error {
-	sortRows(rows)
+	if !c.arrival {
+		sortRows(rows)
+	}
 	var ends []int32
 	switch {
 	case c.spec.batch > 0:
 		ends = c.planner.chunk(rows, c.spec.batch)
 	case c.spec.tokens > 0:
 		ends = c.planner.chunk(rows, max(c.budget/c.spec.tokens, 1))
+	case c.arrival:
+		ends = c.planner.inTurn(rows, c.budget)
 	default:
 		ends = c.planner.cut(rows, c.budget, 0)
 	}
@@ -127,7 +132,7 @@ func (c *caller) runs(ctx context.Context, rows []row, into vectors, stats *runS
 
 // run is one call of the model.
 func (c *caller) run(rows []row, into vectors) (padded int64, err error) {
-	n, length := len(rows), max(len(rows[len(rows)-1].ids), 1)
+	n, length := len(rows), longest(rows)
 	if c.spec.batch > 0 {
 		n = c.spec.batch
 	}

@@ -30,7 +30,7 @@ const (
 type EmbedConfig struct {
 	Column    string // of text
 	Output    string // empty: "embedding"
-	BatchSize int    // rows; 0: 64
+	BatchSize int    // rows at most of a batch; 0: as many as fit a run, 64 without packing
 	Actors    int    // callers of the model at once; 0: 2
 	Normalize Normalize
 	Prompt    string // name of one of the model's prompts, put before every text; empty: none
@@ -57,7 +57,7 @@ func (m *Model) Embed(c EmbedConfig) (stage.Task, error) {
 		on = c.Normalize == Always
 	}
 	return &textTask{model: m, spec: m.spec, name: "embed", column: c.Column, prefix: prefix, tokenizer: tok,
-		batch: positive(c.BatchSize, 64), actors: positive(c.Actors, 2),
+		batch: c.BatchSize, actors: positive(c.Actors, 2),
 		settings: map[string]any{"output": c.Output, "normalize": on},
 		head:     &embedHead{name: c.Output, dim: m.spec.dim, normalize: on}}, nil
 }

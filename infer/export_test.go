@@ -7,15 +7,30 @@ import (
 
 // CutRuns cuts rows of these lengths into runs and gives the lengths in each.
 func CutRuns(lengths []int, budget, maxRows int) [][]int {
+	rows := rowsOf(lengths)
+	sortRows(rows)
+	var p planner
+	return lengthsOf(rows, p.cut(rows, budget, maxRows))
+}
+
+// CutInTurn is CutRuns of rows that stay in their order.
+func CutInTurn(lengths []int, budget int) [][]int {
+	rows := rowsOf(lengths)
+	var p planner
+	return lengthsOf(rows, p.inTurn(rows, budget))
+}
+
+func rowsOf(lengths []int) []row {
 	rows := make([]row, len(lengths))
 	for i, n := range lengths {
 		rows[i] = row{ids: make([]int32, n), at: int32(i)}
 	}
-	sortRows(rows)
-	var p planner
-	var out [][]int
+	return rows
+}
+
+func lengthsOf(rows []row, ends []int32) (out [][]int) {
 	start := int32(0)
-	for _, end := range p.cut(rows, budget, maxRows) {
+	for _, end := range ends {
 		var run []int
 		for _, r := range rows[start:end] {
 			run = append(run, len(r.ids))

@@ -29,6 +29,12 @@ type Config struct {
 	// memory and the time that a run takes; a text that is longer runs alone. 0: 1024,
 	// beyond which a CPU gains nothing.
 	RunTokens int
+	// LookAheadRows is among how many rows texts of like length are put together for a
+	// run. 0: 2048.
+	LookAheadRows int
+	// NoPacking leaves texts in the order in which they come: runs are of texts that
+	// follow each other.
+	NoPacking bool
 }
 
 func (c Config) threads() int { return max(c.ThreadsPerActor, 1) }
@@ -39,6 +45,8 @@ func (c Config) runTokens() int {
 	}
 	return c.RunTokens
 }
+
+func (c Config) lookAhead() int { return positive(c.LookAheadRows, 2048) }
 
 // Model is an opened model. It is safe for concurrent use. Its weights are loaded when
 // the first worker of one of its stages opens, and go with the last.

@@ -31,7 +31,7 @@ func TestTinyModels(t *testing.T) {
 	texts, want := expected(t)
 	require.Len(t, want, 15)
 	for name, vectors := range want {
-		for _, c := range []infer.Config{{}, {RunTokens: 1}, {RunTokens: 1 << 20, ThreadsPerActor: 2}} {
+		for _, c := range []infer.Config{{}, {RunTokens: 1}, {RunTokens: 1 << 20, ThreadsPerActor: 2}, {RunTokens: 20, NoPacking: true}} {
 			t.Run(name, func(t *testing.T) {
 				c.Path = filepath.Join(tiny, name)
 				m := open(t, c)

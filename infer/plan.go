@@ -60,6 +60,28 @@ func (p *planner) cut(rows []row, budget, maxRows int) []int32 {
 	return p.ends
 }
 
+// inTurn is cut for rows that are not sorted: each run takes what still fits.
+func (p *planner) inTurn(rows []row, budget int) []int32 {
+	p.ends = p.ends[:0]
+	start, most := 0, 1
+	for i, r := range rows {
+		if most = max(most, len(r.ids)); i > start && (i+1-start)*most > budget {
+			p.ends = append(p.ends, int32(i))
+			start, most = i, max(len(r.ids), 1)
+		}
+	}
+	return append(p.ends, int32(len(rows)))
+}
+
+// longest is the tokens of the longest row, and 1 at least.
+func longest(rows []row) int {
+	n := 1
+	for _, r := range rows {
+		n = max(n, len(r.ids))
+	}
+	return n
+}
+
 // chunk is cut for a model whose runs are all of one size.
 func (p *planner) chunk(rows []row, size int) []int32 {
 	p.ends = p.ends[:0]

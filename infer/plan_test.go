@@ -55,6 +55,20 @@ func TestCutIsTheCheapest(t *testing.T) {
 	}
 }
 
+func TestCutInTurn(t *testing.T) {
+	for _, c := range []struct {
+		lengths []int
+		budget  int
+		want    [][]int
+	}{
+		{[]int{3, 9, 2, 2, 30, 1, 0}, 18, [][]int{{3, 9}, {2, 2}, {30}, {1, 0}}},
+		{[]int{5}, 1, [][]int{{5}}},
+		{[]int{4, 4, 4}, 12, [][]int{{4, 4, 4}}},
+	} {
+		require.Equal(t, c.want, infer.CutInTurn(c.lengths, c.budget))
+	}
+}
+
 func TestCutOfManyRows(t *testing.T) {
 	lengths := make([]int, 20_000)
 	for i := range lengths {

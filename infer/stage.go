@@ -40,7 +40,7 @@ type textTask struct {
 	name      string
 	column    string
 	prefix    string
-	batch     int
+	batch     int // rows; 0: as many as fit a run, 64 where they are not packed
 	actors    int
 	settings  any // of the stage's identity
 	head      head
@@ -66,8 +66,8 @@ func (s *textStage) ID() stage.StageID {
 		Output    string // of the model
 		Pooling   string
 		MaxTokens int
-		RunTokens int
-	}{t.settings, t.spec.output, t.spec.pooling.String(), t.model.maxTokens(), t.model.cfg.runTokens()})
+		Batch     stage.Policy
+	}{t.settings, t.spec.output, t.spec.pooling.String(), t.model.maxTokens(), t.policy()})
 	if err != nil {
 		raw = nil // settings are strings and numbers: they always are JSON
 	}
@@ -93,11 +93,22 @@ func (s *textStage) Bind(in []*arrow.Schema) (*stage.Bound, error) {
 	}
 	need := stage.Need{
 		Reads: []string{tokensColumn}, Drops: []string{tokensColumn}, Adds: t.head.fields(),
-		Rows: stage.OneToOne, Batch: stage.Policy{MaxRows: t.batch}, Cost: tokenCost, Views: true,
+		Rows: stage.OneToOne, Batch: t.policy(), Cost: tokenCost, Views: true,
 		RowWise: true, Retryable: true, Deterministic: true,
 		CPU: float64(t.model.cfg.threads()), Workers: stage.Pool{Min: t.actors, Max: t.actors},
 	}
 	return &stage.Bound{Schema: need.OutputSchema(in[0]), Need: need, Open: s.open}, nil
+}
+
+// policy is how rows become batches. Packed, a batch is a run of the model. A model of fixed
+// shape runs as many rows, or tokens, whatever they are: its rows come in the order of arrival,
+// and the worker sorts a batch's by length.
+func (t *textTask) policy() stage.Policy {
+	cfg := &t.model.cfg
+	if cfg.NoPacking || t.spec.batch > 0 || t.spec.tokens > 0 {
+		return stage.Policy{MaxRows: positive(t.batch, 64)}
+	}
+	return stage.Policy{MaxRows: t.batch, MaxCost: int64(cfg.runTokens()), LookAheadRows: cfg.lookAhead()}
 }
 
 // tokenCost is the number of tokens: the difference of two offsets.

@@ -147,6 +147,31 @@ func TestColumns(t *testing.T) {
 	require.ErrorContains(t, err, "cuda")
 }
 
+// How rows become batches: packed by their tokens, in the order of arrival where that is asked
+// for or where the model's shape is fixed.
+func TestBatchPolicy(t *testing.T) {
+	arrival := stage.Policy{MaxRows: 64}
+	for _, c := range []struct {
+		model string
+		cfg   infer.Config
+		batch int
+		want  stage.Policy
+	}{
+		{"plain", infer.Config{}, 0, stage.Policy{MaxCost: 1024, LookAheadRows: 2048}},
+		{"plain", infer.Config{RunTokens: 99, LookAheadRows: 5}, 7, stage.Policy{MaxCost: 99, LookAheadRows: 5, MaxRows: 7}},
+		{"plain", infer.Config{NoPacking: true}, 0, arrival},
+		{"plain", infer.Config{NoPacking: true}, 3, stage.Policy{MaxRows: 3}},
+		{"fixed_batch", infer.Config{}, 0, arrival},
+		{"fixed_tokens", infer.Config{}, 0, arrival},
+	} {
+		c.cfg.Path = filepath.Join(tiny, c.model)
+		task, err := open(t, c.cfg).Embed(infer.EmbedConfig{Column: "text", BatchSize: c.batch})
+		require.NoError(t, err)
+		_, second := bindTask(t, task, textSchema)
+		require.Equal(t, c.want, second.Need.Batch, "%s %+v", c.model, c.cfg)
+	}
+}
+
 func TestEmbedConfigFaults(t *testing.T) {
 	m := tinyModel(t, "plain")
 	_, err := m.Embed(infer.EmbedConfig{})

@@ -34,7 +34,7 @@ type ZeroShotConfig struct {
 	Temperature float64
 	LabelColumn string // empty: "label"
 	ScoreColumn string // empty: "score"
-	BatchSize   int    // rows; 0: 64
+	BatchSize   int    // rows at most of a batch; 0: as many as fit a run, 64 without packing
 	Actors      int    // callers of the model at once; 0: 2
 }
 
@@ -69,7 +69,7 @@ func (m *Model) ClassifyZeroShot(c ZeroShotConfig) (stage.Task, error) {
 		h.sentences = append(h.sentences, tok.AppendIDs(nil, sentence))
 	}
 	return &textTask{model: m, spec: m.spec, name: "classify", column: c.Column, tokenizer: tok, head: h,
-		batch: positive(c.BatchSize, 64), actors: positive(c.Actors, 2),
+		batch: c.BatchSize, actors: positive(c.Actors, 2),
 		settings: map[string]any{"labels": c.Labels, "template": c.Template, "temperature": c.Temperature,
 			"label_column": c.LabelColumn, "score_column": c.ScoreColumn}}, nil
 }

@@ -45,7 +45,11 @@ type Settings struct {
 	MaxErrorFraction float64   `yaml:"max_error_fraction" check:"min=0,max=1"` // with skip: or than this share of the rows read; 0: no bound
 	BatchSize        BatchSize `yaml:"batch_size" check:"min=-1,max=1000000"`
 	Actors           int       `yaml:"actors" check:"min=1,max=10000"`
-	Admission        string    `yaml:"admission" check:"oneof=bytes|rate"` // when sources read on: as memory allows, or at the rate of the stages behind; empty: bytes
+	Admission        string    `yaml:"admission" check:"oneof=bytes|rate"`           // when sources read on: as memory allows, or at the rate of the stages behind; empty: bytes
+	Packing          string    `yaml:"packing" check:"oneof=on|off"`                 // of texts by length, for less padding; empty: on
+	LookAheadRows    int       `yaml:"look_ahead_rows" check:"min=1,max=1000000"`    // among which texts are packed; 0: 2048
+	MaxBatchTokens   int       `yaml:"max_batch_tokens" check:"min=1,max=100000000"` // padded tokens that a text model is given at a time; 0: 1024
+	ThreadsPerActor  int       `yaml:"threads_per_actor" check:"min=1,max=1024"`     // cores that one call of a model uses; 0: 1
 	Seed             uint64    `yaml:"seed"`
 	Show             int       `yaml:"show" check:"min=0,max=10000"` // keep the first rows of the result, for [Result].Shown
 }

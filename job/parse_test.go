@@ -24,7 +24,8 @@ stages:
   - limit: 10
   - source_columns
 sink: {format: parquet, path: out, mode: overwrite, max_rows_per_file: 1000, compression: zstd}
-run: {memory_limit: 2GiB, cpus: 2, preserve_order: false, on_error: skip, max_errors: 5, batch_size: 32, actors: 3, seed: 7, show: 4}
+run: {memory_limit: 2GiB, cpus: 2, preserve_order: false, on_error: skip, max_errors: 5, batch_size: 32, actors: 3, seed: 7, show: 4,
+  packing: off, look_ahead_rows: 500, max_batch_tokens: 4096, threads_per_actor: 2}
 `
 
 func TestParse(t *testing.T) {
@@ -50,7 +51,7 @@ func TestParse(t *testing.T) {
 	assert.Equal(t, job.Sink{Format: "parquet", Path: "out", Mode: "overwrite", MaxRowsPerFile: 1000, Compression: "zstd"}, j.Sink)
 	no := false
 	assert.Equal(t, job.Settings{MemoryLimit: 2 << 30, CPUs: 2, PreserveOrder: &no, OnError: "skip", MaxErrors: 5, BatchSize: 32, Actors: 3,
-		Seed: 7, Show: 4}, j.Settings)
+		Seed: 7, Show: 4, Packing: "off", LookAheadRows: 500, MaxBatchTokens: 4096, ThreadsPerActor: 2}, j.Settings)
 }
 
 func TestParseTakesAliases(t *testing.T) {
@@ -105,6 +106,7 @@ func TestFaults(t *testing.T) {
 		"not even auto":     {in + out + "run: {batch_size: -1}\n", `j.yaml:3:19: run.batch_size: -1 is too small: at least 1`},
 		"fraction":          {in + "stages:\n  - embed: {model: m, actors: 1.5}\n" + out, `j.yaml:3:31: stages[0].embed.actors: want a whole number, not the number 1.5`},
 		"out of range":      {in + "stages:\n  - embed: {model: m, actors: 0}\n" + out, `j.yaml:3:31: stages[0].embed.actors: 0 is too small: at least 1`},
+		"no such packing":   {in + out + "run: {packing: maybe}\n", `j.yaml:3:16: run.packing: "maybe" is not one of on, off`},
 		"too large":         {in + "stages:\n  - embed: {model: m, batch_size: 2000000}\n" + out, `j.yaml:3:35: stages[0].embed.batch_size: 2000000 is too large: at most 1000000`},
 		"missing":           {in + "stages:\n  - embed: {column: text}\n" + out, `j.yaml:3:12: stages[0].embed: "model" is missing`},
 		"missing all":       {in + "stages:\n  - embed\n" + out, `j.yaml:3:5: stages[0].embed: "model" is missing`},

@@ -1,6 +1,7 @@
 package job
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -52,8 +53,14 @@ type Env struct {
 	closers []func() error
 }
 
-// Model opens a model once for all steps that name it, and closes it after the job.
+// Model opens a model once for all steps that name it, and closes it after the job. What cfg
+// does not say of how it runs, the job's settings do.
 func (e *Env) Model(ctx context.Context, cfg infer.Config) (*infer.Model, error) {
+	s := &e.Settings
+	cfg.NoPacking = cfg.NoPacking || s.Packing == "off"
+	cfg.LookAheadRows = cmp.Or(cfg.LookAheadRows, s.LookAheadRows)
+	cfg.RunTokens = cmp.Or(cfg.RunTokens, s.MaxBatchTokens)
+	cfg.ThreadsPerActor = cmp.Or(cfg.ThreadsPerActor, s.ThreadsPerActor)
 	if cfg.Library == "" {
 		cfg.Library = e.Options.Library
 	}

@@ -61,7 +61,7 @@ func TestTheStagesOfTheHelpAreStages(t *testing.T) {
 // TestContract: the flags that the issue of the command line names are all there.
 func TestContract(t *testing.T) {
 	common := strings.Fields("--memory-limit --batch-size --actors --limit --show --preserve-order --on-error --max-errors --mode " +
-		"--progress --quiet --trace --cpus --explain --source-columns --ort-lib --format --stats")
+		"--progress --quiet --trace --cpus --explain --source-columns --ort-lib --format --stats --packing --look-ahead-rows --max-batch-tokens --threads-per-actor")
 	for verb, own := range map[string]string{
 		"classify": "--model --labels --labels-file --template --temperature --input --column --output",
 		"embed":    "--model --input --column --output",

@@ -46,8 +46,12 @@ type library struct {
 
 // jobFlags are the flags of every verb that runs a job.
 type jobFlags struct {
-	BatchSize     job.BatchSize `group:"Resources:" default:"64" placeholder:"64" help:"Rows that a model is given at a time, or auto: it grows as long as that brings more rows a second, within the memory limit; the summary says what was found. Results may then differ in their last bits from run to run."`
+	BatchSize     job.BatchSize `group:"Resources:" placeholder:"N" help:"Rows that a model is given at a time, at most (default: as many as fit --max-batch-tokens; 64 with --packing off), or auto: it grows as long as that brings more rows a second, within the memory limit, and texts are not packed; the summary says what was found. Results may then differ in their last bits from run to run."`
 	Actors        int           `group:"Resources:" default:"2" help:"Calls of a model at the same time."`
+	Threads       int           `group:"Resources:" name:"threads-per-actor" placeholder:"N" help:"Cores that one call of a model uses. More than 1 is for jobs of few rows. Default: 1."`
+	MaxTokens     int           `group:"Resources:" name:"max-batch-tokens" placeholder:"N" help:"Tokens that a text model is given at a time, padding included. Default: 1024."`
+	Packing       string        `group:"Resources:" enum:"on,off" default:"on" help:"Whether texts of like length go to the model together, for less padding: on, or off for the order of the input."`
+	LookAhead     int           `group:"Resources:" name:"look-ahead-rows" placeholder:"N" help:"Rows among which texts are packed. Default: 2048."`
 	Limit         int64         `group:"Input and output:" placeholder:"N" help:"Read no more rows than this."`
 	SourceColumns bool          `group:"Input and output:" help:"Add the columns file and row, which say where a row comes from."`
 	PreserveOrder bool          `group:"Rows:" default:"true" placeholder:"true" help:"Keep the rows in the order of the input (default); =false lets them go as they come."`
@@ -72,7 +76,8 @@ type jobFlags struct {
 // settings are those flags that belong to the job.
 func (f *jobFlags) settings() job.Settings {
 	return job.Settings{MemoryLimit: f.MemoryLimit, CPUs: f.CPUs, PreserveOrder: &f.PreserveOrder, OnError: f.OnError, MaxErrors: f.MaxErrors,
-		BatchSize: f.BatchSize, Actors: f.Actors, Show: f.Show}
+		BatchSize: f.BatchSize, Actors: f.Actors, Show: f.Show,
+		Packing: f.Packing, LookAheadRows: f.LookAhead, MaxBatchTokens: f.MaxTokens, ThreadsPerActor: f.Threads}
 }
 
 // inOut are the flags that say what is read and where it goes.
@@ -207,18 +212,22 @@ func (c *runCmd) Run(ctx context.Context, a *app, at *kong.Context) error {
 func (c *runCmd) override(j *job.Job, given map[string]bool) {
 	to, from := &j.Settings, c.settings()
 	for name, set := range map[string]func(){
-		"memory-limit":   func() { to.MemoryLimit = from.MemoryLimit },
-		"cpus":           func() { to.CPUs = from.CPUs },
-		"preserve-order": func() { to.PreserveOrder = from.PreserveOrder },
-		"on-error":       func() { to.OnError = from.OnError },
-		"max-errors":     func() { to.MaxErrors = from.MaxErrors },
-		"show":           func() { to.Show = from.Show },
-		"limit":          func() { j.Source.Limit = c.Limit },
-		"source-columns": func() { j.Source.SourceColumns = c.SourceColumns },
-		"format":         func() { j.Sink.Format = c.Format },
-		"mode":           func() { j.Sink.Mode = c.Mode },
-		"batch-size":     func() { to.BatchSize = from.BatchSize; j.Pool(0, from.BatchSize) },
-		"actors":         func() { to.Actors = from.Actors; j.Pool(from.Actors, 0) },
+		"memory-limit":      func() { to.MemoryLimit = from.MemoryLimit },
+		"cpus":              func() { to.CPUs = from.CPUs },
+		"preserve-order":    func() { to.PreserveOrder = from.PreserveOrder },
+		"on-error":          func() { to.OnError = from.OnError },
+		"max-errors":        func() { to.MaxErrors = from.MaxErrors },
+		"show":              func() { to.Show = from.Show },
+		"limit":             func() { j.Source.Limit = c.Limit },
+		"source-columns":    func() { j.Source.SourceColumns = c.SourceColumns },
+		"format":            func() { j.Sink.Format = c.Format },
+		"mode":              func() { j.Sink.Mode = c.Mode },
+		"batch-size":        func() { to.BatchSize = from.BatchSize; j.Pool(0, from.BatchSize) },
+		"actors":            func() { to.Actors = from.Actors; j.Pool(from.Actors, 0) },
+		"packing":           func() { to.Packing = from.Packing },
+		"look-ahead-rows":   func() { to.LookAheadRows = from.LookAheadRows },
+		"max-batch-tokens":  func() { to.MaxBatchTokens = from.MaxBatchTokens },
+		"threads-per-actor": func() { to.ThreadsPerActor = from.ThreadsPerActor },
 	} {
 		if given[name] {
 			set()

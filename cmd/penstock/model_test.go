@@ -58,6 +58,40 @@ sink: {path: %s, format: jsonl}
 	assert.Greater(t, len(labels), 5)
 }
 
+// TestPackingChangesPaddingAlone: packed or in the order of arrival, with one thread or two,
+// rows come out in their order with the same embeddings but for the last bits.
+func TestPackingChangesPaddingAlone(t *testing.T) {
+	embed := func(flags ...string) (vectors []any, padding float64) {
+		out := filepath.Join(t.TempDir(), "out")
+		r := penstock(t, append([]string{"embed", "--model", testkit.MiniLM(t), "--input", "examples/messages.txt", "--output", out,
+			"--format", "jsonl", "--stats", "json", "--limit", "150"}, flags...)...)
+		require.Equal(t, 0, r.code, r.stderr)
+		var stats struct {
+			Padding float64 `json:"padding_efficiency"`
+		}
+		require.NoError(t, json.Unmarshal([]byte(r.stdout), &stats), r.stdout)
+		for _, row := range rows(t, out) {
+			vectors = append(vectors, row["embedding"].([]any)...)
+		}
+		return vectors, stats.Padding
+	}
+	packed, efficiency := embed()
+	assert.Greater(t, efficiency, 0.9)
+	arrival, less := embed("--packing", "off")
+	assert.Less(t, less, efficiency-0.1)
+	few, _ := embed("--look-ahead-rows", "20", "--max-batch-tokens", "300", "--threads-per-actor", "2", "--actors", "1")
+	require.Len(t, packed, 150*384)
+	for _, other := range [][]any{arrival, few} {
+		require.Len(t, other, len(packed))
+		for i := range packed {
+			require.InDelta(t, packed[i], other[i], 1e-4, "number %d of row %d", i%384, i/384)
+		}
+	}
+	r := penstock(t, "embed", "--model", "m", "--input", "in.txt", "--output", "out", "--packing", "maybe")
+	assert.Equal(t, 2, r.code)
+	assert.Contains(t, r.stderr, `must be one of "on","off"`)
+}
+
 // TestClassifyVerbIsTheJob: the verb gives what the job of the same settings gives, and
 // null text gives null.
 func TestClassifyVerbIsTheJob(t *testing.T) {
