@@ -50,7 +50,7 @@ type jobFlags struct {
 	Actors        int           `group:"Resources:" default:"2" help:"Calls of a model at the same time."`
 	Threads       int           `group:"Resources:" name:"threads-per-actor" placeholder:"N" help:"Cores that one call of a model uses. More than 1 is for jobs of few rows. Default: 1."`
 	MaxTokens     int           `group:"Resources:" name:"max-batch-tokens" placeholder:"N" help:"Tokens that a text model is given at a time, padding included. Default: 1024."`
-	Packing       string        `group:"Resources:" enum:"on,off" default:"on" help:"Whether texts of like length go to the model together, for less padding: on, or off for the order of the input."`
+	Packing       string        `group:"Resources:" enum:"on,off" default:"on" placeholder:"on" help:"Whether texts of like length go to the model together, for less padding: on, or off for the order of the input."`
 	LookAhead     int           `group:"Resources:" name:"look-ahead-rows" placeholder:"N" help:"Rows among which texts are packed. Default: 2048."`
 	Limit         int64         `group:"Input and output:" placeholder:"N" help:"Read no more rows than this."`
 	SourceColumns bool          `group:"Input and output:" help:"Add the columns file and row, which say where a row comes from."`
