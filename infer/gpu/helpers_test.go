@@ -19,9 +19,11 @@ import (
 	"github.com/penstock-data/penstock/internal/cudaemu"
 )
 
-// machine starts the emulator, and sees to it that nothing of it is left.
+// machine starts the emulator, and sees to it that nothing of it is left and that all work on the
+// device was in order.
 func machine(t testing.TB, cfg cudaemu.Config) {
 	t.Helper()
+	cfg.Record = true
 	cudaemu.Start(t, cfg)
 	before := cmem.HeldAll()
 	t.Cleanup(func() {

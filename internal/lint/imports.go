@@ -34,6 +34,7 @@ var Table = []Row{
 	{"cmd/...", []string{"*"}},
 	{"csrc/...", nil},
 	{"benchmarks/...", []string{"public"}},
+	{"benchmarks/overlap", []string{"public", "internal/cudaemu", "internal/overlap"}},
 	{"examples/...", []string{"public"}},
 	{"internal/onnxgraph", nil},
 	{"internal/...", []string{"internal/...", "stage", "expr"}},
