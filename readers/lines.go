@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"unicode/utf8"
 
 	"github.com/penstock-data/penstock/stage"
 )
@@ -25,6 +26,8 @@ type lines struct {
 	buf     []byte
 	r, w    int   // buf[r:w] is read and not given yet
 	row     int64 // number of the line that next gives, from 0
+	ok      int   // buf[:ok] ends with a line and is UTF-8
+	tried   int   // of buf: ok does not get larger before there is more
 	started bool
 	err     error // what the stream ended with
 }
@@ -68,11 +71,28 @@ func (l *lines) next(ctx context.Context) ([]byte, error) {
 	}
 }
 
-func (l *lines) give(line []byte) ([]byte, error) {
-	l.row++
+// valid gives the lines that are at hand, with their ends, if they are all UTF-8.
+func (l *lines) valid() []byte {
+	if l.r >= l.ok && l.tried < l.w {
+		l.tried = l.w
+		whole := l.buf[l.r : l.r+bytes.LastIndexByte(l.buf[l.r:l.w], '\n')+1]
+		if utf8.Valid(whole) {
+			l.ok = l.r + len(whole)
+		}
+	}
+	return l.buf[l.r:max(l.r, l.ok)]
+}
+
+func withoutCR(line []byte) []byte {
 	if n := len(line); n > 0 && line[n-1] == '\r' {
 		line = line[:n-1]
 	}
+	return line
+}
+
+func (l *lines) give(line []byte) ([]byte, error) {
+	l.row++
+	line = withoutCR(line)
 	if len(line) > l.max {
 		return nil, errLineTooLong
 	}
@@ -95,6 +115,7 @@ func (l *lines) fill(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	l.ok, l.tried = 0, 0
 	if l.w == len(l.buf) {
 		if l.r > len(l.buf)/2 {
 			copy(l.buf, l.buf[l.r:l.w])
@@ -128,7 +149,7 @@ func (l *lines) drop(ctx context.Context) error {
 			l.r += i + 1
 			break
 		}
-		l.r, l.w = 0, 0
+		l.r, l.w, l.ok, l.tried = 0, 0, 0, 0
 		if l.err != nil {
 			if l.err != io.EOF {
 				return l.err

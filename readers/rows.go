@@ -32,6 +32,13 @@ type rowDecoder interface {
 	Close() error
 }
 
+// bulkDecoder is a rowDecoder that can add many rows at once.
+type bulkDecoder interface {
+	// some adds rows first to first+n, which take added bytes, at most room. n may be 0: then
+	// next says more.
+	some(room int64) (first int64, n int, added int64)
+}
+
 // rowReader makes records of the rows that a decoder gives.
 type rowReader struct {
 	decoder rowDecoder
@@ -91,9 +98,19 @@ func (r *rowReader) Next(ctx context.Context, maxBytes int64) (stage.Batch, erro
 func (r *rowReader) fill(ctx context.Context, maxBytes int64) (err error) {
 	r.rows = r.rows[:0]
 	var size int64
+	bulk, _ := r.decoder.(bulkDecoder)
 	for n := 0; ; n++ {
 		if n%64 == 0 && ctx.Err() != nil {
 			return ctx.Err()
+		}
+		if bulk != nil && !r.ahead {
+			first, n, added := bulk.some(maxBytes - size)
+			size += added
+			at := len(r.rows)
+			r.rows = extend(r.rows, n)
+			for k := range r.rows[at:] {
+				r.rows[at+k] = first + int64(k)
+			}
 		}
 		if !r.ahead {
 			if r.row, r.bound, err = r.decoder.next(ctx); err != nil {

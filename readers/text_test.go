@@ -3,6 +3,7 @@ package readers_test
 import (
 	"bytes"
 	"context"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -148,34 +149,67 @@ func FuzzText(f *testing.F) {
 	for _, s := range []string{"", "a", "a\n", "\r\n", "a\r\nb\n\nc", "\xff\n", "\xef\xbb\xbfx", strings.Repeat("long", 100) + "\nx"} {
 		f.Add([]byte(s), int64(64), false)
 	}
-	f.Fuzz(func(t *testing.T, data []byte, maxBytes int64, keep bool) {
-		if bytes.HasPrefix(data, []byte{0x1f, 0x8b}) || bytes.HasPrefix(data, []byte{0x28, 0xb5, 0x2f, 0xfd}) {
-			return
+	f.Fuzz(func(t *testing.T, data []byte, maxBytes int64, keep bool) { requireLines(t, data, maxBytes%1000, keep) })
+}
+
+// requireLines compares the reader with strings.Split.
+func requireLines(t *testing.T, data []byte, maxBytes int64, keep bool) {
+	t.Helper()
+	if bytes.HasPrefix(data, []byte{0x1f, 0x8b}) || bytes.HasPrefix(data, []byte{0x28, 0xb5, 0x2f, 0xfd}) {
+		return
+	}
+	file := write(t, t.TempDir(), "x.txt", data)
+	g := read(t, readers.Text(readers.TextConfig{Files: readers.Paths(file), KeepEmpty: keep, MaxLineBytes: 300}), stage.ScanRequest{}, maxBytes)
+	require.NoError(t, g.err)
+	var want []string
+	bad := 0
+	text := strings.TrimPrefix(string(data), "\xef\xbb\xbf")
+	lines := strings.Split(text, "\n")
+	if lines[len(lines)-1] == "" {
+		lines = lines[:len(lines)-1]
+	}
+	for _, line := range lines {
+		line = strings.TrimSuffix(line, "\r")
+		switch {
+		case len(line) > 300 || !utf8.ValidString(line):
+			bad++
+		case line != "" || keep:
+			want = append(want, line)
 		}
-		file := write(t, t.TempDir(), "x.txt", data)
-		g := read(t, readers.Text(readers.TextConfig{Files: readers.Paths(file), KeepEmpty: keep, MaxLineBytes: 300}), stage.ScanRequest{}, maxBytes%1000)
-		require.NoError(t, g.err)
-		var want []string
-		bad := 0
-		text := strings.TrimPrefix(string(data), "\xef\xbb\xbf")
-		lines := strings.Split(text, "\n")
-		if lines[len(lines)-1] == "" {
-			lines = lines[:len(lines)-1]
-		}
-		for _, line := range lines {
-			line = strings.TrimSuffix(line, "\r")
-			switch {
-			case len(line) > 300 || !utf8.ValidString(line):
-				bad++
-			case line != "" || keep:
-				want = append(want, line)
+	}
+	have := []string{}
+	have = append(have, column(t, g.rec, "text")...)
+	require.Equal(t, append([]string{}, want...), have)
+	require.Len(t, g.errs, bad)
+}
+
+// Lines of all kinds in files of many read buffers, between which they may be cut anywhere.
+func TestTextManyLines(t *testing.T) {
+	rng := rand.New(rand.NewPCG(21, 22))
+	for i := range 30 {
+		var data []byte
+		odd := []int{0, 2000, 50}[i%3] // one line of so many is odd; 0: none
+		for n := rng.IntN(300 << 10); len(data) < n; {
+			kind := 0
+			if odd > 0 && rng.IntN(odd) == 0 {
+				kind = 1 + rng.IntN(4)
+			}
+			switch kind {
+			case 0:
+				data = append(data, strings.Repeat("wörter ", 12)[:7*rng.IntN(2*i+1)%84/8*8]...)
+			case 1:
+				data = append(data, "not \xff UTF-8"...)
+			case 2:
+				data = append(data, strings.Repeat("long", 76+rng.IntN(40_000))...)
+			case 3:
+				data = append(data, "a mark\r"...)
+			}
+			if len(data) < n-10 || i%2 == 0 {
+				data = append(data, '\n')
 			}
 		}
-		have := []string{}
-		have = append(have, column(t, g.rec, "text")...)
-		require.Equal(t, append([]string{}, want...), have)
-		require.Len(t, g.errs, bad)
-	})
+		requireLines(t, data, []int64{0, 300, 5000, 100_000}[rng.IntN(4)], i%5 == 0)
+	}
 }
 
 func TestTextBatches(t *testing.T) {
