@@ -29,6 +29,10 @@ type ParquetConfig struct {
 // asked for are decoded, and row groups whose statistics say that no row passes the filter
 // are left out; the filter itself is left to the caller. Pages are read as they are
 // needed, so a row group may be larger than memory.
+//
+// Of columns that are neither nested nor of fixed-size binary, decimal or small integers, all
+// encodings are read, and the codecs Snappy, gzip, zstd, Brotli and LZ4_RAW; of the others all
+// but BYTE_STREAM_SPLIT and LZ4_RAW.
 func Parquet(cfg ParquetConfig) stage.Source {
 	return &fileSource{files: cfg.Files, format: parquetFormat{}}
 }
@@ -285,7 +289,7 @@ func (r *parquetReader) start(ctx context.Context, split stage.Split) error {
 			others = leaves(&f.nodes[i], others)
 		}
 	}
-	if err := r.readable(f, cols); err != nil {
+	if err := r.readable(f, others); err != nil {
 		return err
 	}
 	whole := f

@@ -22,6 +22,7 @@ type flatColumn struct {
 	page   flatPage
 	dict   flatDict
 	hasDic bool
+	before []byte // the last string of the page before, where strings are told by their difference
 	// room waits until there is room for the bytes of strings, which are not known before
 	// their lengths are; nil: it need not be asked.
 	room func(bytes int64) error
@@ -161,7 +162,7 @@ func (b *flatBuffers) release() {
 
 // book accounts for the memory that the column keeps.
 func (c *flatColumn) book() {
-	now := int64(c.pages.held() + cap(c.valid) + 4*cap(c.indices) + cap(c.page.bits) + cap(c.page.plainBits) + cap(c.dict.raw) +
+	now := int64(c.pages.held() + cap(c.valid) + 4*cap(c.indices) + cap(c.page.bits) + cap(c.page.plainBits) + cap(c.before) + cap(c.dict.raw) +
 		8*cap(c.dict.strings))
 	if large(c.typ) {
 		now += int64(4 * cap(c.ends))

@@ -29,7 +29,7 @@ const (
 // again.
 type flatPages struct {
 	chunk    chunkReader
-	codec    compress.Codec // nil: not compressed
+	codec    interface{ Decode(dst, src []byte) []byte } // nil: not compressed
 	snappy   bool
 	optional bool
 	page     []byte
@@ -58,13 +58,25 @@ func (f *parquetFile) flatLeaf(node *pqarrow.SchemaField, group int) bool {
 	}
 	for _, e := range chunk.MetaData.Encodings {
 		switch int64(e) {
-		case encodingPlain, encodingPlainDict, encodingRLE, encodingRLEDict, encodingBitPacked:
+		case encodingPlain, encodingPlainDict, encodingRLE, encodingRLEDict, encodingBitPacked,
+			encodingDeltaPacked, encodingDeltaLength, encodingDeltaBytes, encodingByteStream:
 		default:
 			return false
 		}
 	}
-	_, err := compress.GetCodec(compress.Compression(chunk.MetaData.Codec))
-	return err == nil // Arrow's decoder says what is wrong
+	return pageCodec(compress.Compression(chunk.MetaData.Codec)) != nil // Arrow's decoder says what is wrong
+}
+
+// pageCodec undoes a codec a page at a time; nil: there is none.
+func pageCodec(c compress.Compression) interface{ Decode(dst, src []byte) []byte } {
+	if c == codecLZ4Raw {
+		return lz4Raw{}
+	}
+	codec, err := compress.GetCodec(c)
+	if err != nil {
+		return nil
+	}
+	return codec
 }
 
 // flat makes c, which has no file, the decoder of a leaf that flatLeaf knows.
@@ -81,7 +93,7 @@ func (f *parquetFile) flat(c *flatColumn, env stage.Env, node *pqarrow.SchemaFie
 	p.chunk = newChunk(f.in, start, meta.TotalCompressedSize, int(f.props.BufferSize), p.chunk.buf)
 	p.cutter = func() *pageCutter { return f.cutterFor(env, node.ColIndex, meta.Codec.String()) }
 	if codec := compress.Compression(meta.Codec); codec != compress.Codecs.Uncompressed {
-		p.codec, _ = compress.GetCodec(codec)
+		p.codec = pageCodec(codec)
 		p.snappy = codec == compress.Codecs.Snappy
 	}
 	c.typ, c.phys = node.Field.Type, col.PhysicalType()
@@ -264,10 +276,29 @@ func (c *flatColumn) start(h pageHeader, levels, data []byte, packed bool) error
 			return errFlat
 		}
 		return p.runBits(data[4:])
+	case encodingDeltaPacked, encodingDeltaLength, encodingDeltaBytes, encodingByteStream:
+		return c.expandPage(h.encoding, data)
 	default:
 		return fmt.Errorf("a page has encoding %d, which its column does not announce", h.encoding)
 	}
 	return nil
+}
+
+// expandPage puts the values of the page, as PLAIN encoding has them, in the page's place.
+func (c *flatColumn) expandPage(encoding int64, data []byte) (err error) {
+	pages, n := &c.pages, c.page.left
+	if c.page.valid != nil {
+		n = bitutil.CountSetBits(c.page.valid, 0, n)
+	}
+	var out []byte
+	if k := len(pages.free); k > 0 {
+		out, pages.free = pages.free[k-1], pages.free[:k-1]
+	}
+	out, err = c.expand(out[:0], encoding, data, n)
+	pages.free = append(pages.free, pages.page)
+	pages.page = out
+	c.page.plain, c.page.data = true, out
+	return err
 }
 
 // runBits turns booleans in runs into plain ones.

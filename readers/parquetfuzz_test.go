@@ -140,6 +140,13 @@ func FuzzFlatColumn(f *testing.F) {
 			}
 		}
 	}
+	for k, encoding := range []parquet.Encoding{parquet.Encodings.DeltaByteArray, parquet.Encodings.DeltaLengthByteArray, parquet.Encodings.DeltaBinaryPacked} {
+		chunk := chunkOf(f, fuzzedColumn(fuzzedKinds[k], 40, false), false, parquet.WithDictionaryDefault(false), parquet.WithEncoding(encoding))
+		got, err := decodeChunk(chunk, fuzzedKinds[k], false, 40, 7, compress.Codecs.Uncompressed, memory.DefaultAllocator)
+		require.NoError(f, err)
+		require.Len(f, got, 40)
+		f.Add(chunk, byte(k), byte(0), false, uint16(40), uint16(7))
+	}
 	f.Fuzz(func(t *testing.T, chunk []byte, kind, codec byte, nulls bool, rows, step uint16) {
 		mem := memory.NewCheckedAllocator(memory.NewGoAllocator())
 		_, _ = decodeChunk(chunk, fuzzedKinds[int(kind)%len(fuzzedKinds)], nulls, int(rows), int(step)+1, codecs[int(codec)%2], mem)

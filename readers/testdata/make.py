@@ -9,6 +9,7 @@ import datetime
 import decimal
 import json
 import pathlib
+import random
 
 import pyarrow as pa
 import pyarrow.feather as feather
@@ -62,6 +63,42 @@ def nested(n):
     })
 
 
+def encodings(n):
+    """Columns for the encodings that pyarrow writes only if it is asked to, with nulls in half of them."""
+    rng = random.Random(3)
+    some = lambda f, nulls: [None if nulls and rng.random() < 0.3 else f(i) for i in range(n)]
+    columns = {}
+    for nulls in (False, True):
+        tail = "_null" if nulls else ""
+        columns["i32" + tail] = pa.array(some(lambda i: rng.choice([i, -i, rng.randint(-2**31, 2**31 - 1)]), nulls), pa.int32())
+        columns["i64" + tail] = pa.array(some(lambda i: i * 1000 + rng.randint(-5, 5) if i < n // 2 else rng.randint(-2**63, 2**63 - 1), nulls), pa.int64())
+        columns["u64" + tail] = pa.array(some(lambda i: 2**63 + i, nulls), pa.uint64())
+        columns["time" + tail] = pa.array(some(lambda i: 10**15 + i * rng.randint(1, 10), nulls), pa.timestamp("us"))
+        columns["f32" + tail] = pa.array(some(lambda i: rng.random(), nulls), pa.float32())
+        columns["f64" + tail] = pa.array(some(lambda i: rng.random(), nulls), pa.float64())
+        columns["length" + tail] = pa.array(some(lambda i: "x%d" % i * (i % 4), nulls))
+        columns["shared" + tail] = pa.array(some(lambda i: "https://example.org/%06d/%d" % (i // 7, rng.randint(0, 9)), nulls))
+        columns["large" + tail] = pa.array(some(lambda i: "%09d" % (i * i), nulls), pa.large_string())
+    return pa.table(columns)
+
+
+def encoding(name):
+    kinds = {"i": "DELTA_BINARY_PACKED", "u": "DELTA_BINARY_PACKED", "t": "DELTA_BINARY_PACKED", "f": "BYTE_STREAM_SPLIT"}
+    return kinds.get(name[0], "DELTA_LENGTH_BYTE_ARRAY" if name.startswith("length") else "DELTA_BYTE_ARRAY")
+
+
+def save_encodings():
+    t = encodings(1500)
+    with ipc.new_file(HERE / "encodings.arrow", t.schema, options=ipc.IpcWriteOptions(compression="zstd")) as w:
+        w.write_table(t)
+    how = {name: encoding(name) for name in t.column_names}
+    pq.write_table(t, HERE / "encodings-v1.parquet", use_dictionary=False, column_encoding=how, data_page_size=2000, row_group_size=900, compression="zstd")
+    pq.write_table(t, HERE / "encodings-v2.parquet", use_dictionary=False, column_encoding=how, data_page_version="2.0", compression="lz4")
+    pq.write_table(t, HERE / "encodings-lz4.parquet", compression="lz4", row_group_size=900)
+    fixed = pa.table({"x": pa.array([b"abcd", b"efgh"], pa.binary(4))})
+    pq.write_table(fixed, HERE / "split.parquet", use_dictionary=False, use_byte_stream_split=True)
+
+
 def plain(value):
     if isinstance(value, bytes):
         return value.hex()
@@ -91,7 +128,7 @@ def main():
     pq.write_table(a, HERE / "flat-noschema.parquet", store_schema=False, row_group_size=17)
     pq.write_table(b, HERE / "nested.parquet", compression="zstd", row_group_size=13, data_page_size=32)
     pq.write_table(b, HERE / "nested-v2.parquet", compression="snappy", row_group_size=13, data_page_version="2.0", data_page_size=32)
-    pq.write_table(pa.table({"x": pa.array([1.5, 2.5])}), HERE / "split.parquet", use_dictionary=False, use_byte_stream_split=True)
+    save_encodings()
     odd = pa.table({"d": pa.array([1, 2], pa.duration("s")), "v": pa.array(["a", "b"], pa.string_view()),
                     "l": pa.array([[1], []], pa.large_list(pa.int8())), "n": pa.array([1, None], pa.decimal32(5, 1))})
     pq.write_table(odd, HERE / "odd.parquet")
