@@ -9,7 +9,10 @@ $(TOKENIZERS_DONE): scripts/tokenizers.py $(VENV_DONE)
 	@$(VENV) scripts/tokenizers.py $(@D)
 	@touch $@
 
-vectors: setup $(TOKENIZERS_DONE) ## write the test vectors of the tokenisers anew, from the libraries in build/venv
-	@go test -vet=off -count=1 -run TestGolden ./preprocess/tokenize -update
+TOKENIZE := preprocess/tokenize
+
+vectors: setup ## write the tables and test vectors of the tokenisers anew, from the libraries in build/venv
+	@for t in unicode classes graphemes; do $(VENV) $(TOKENIZE)/testdata/gen_$$t.py > build/$$t.txt && mv build/$$t.txt $(TOKENIZE)/$$t.txt; done
+	@go test -vet=off -count=1 -run TestGolden ./$(TOKENIZE) -update
 
 .PHONY: tokenizers vectors

@@ -135,6 +135,20 @@ func (m *matcher) find(text []byte, from int) (start int, t *addedToken) {
 	return 0, nil
 }
 
+// longest gives the longest token that a text begins with, nil if there is none.
+func (m *matcher) longest(text []byte) *addedToken {
+	if m == nil {
+		return nil
+	}
+	list := m.byFirst[text[0]]
+	for k := range list {
+		if norm := list[k].norm; len(text) >= len(norm) && string(text[:len(norm)]) == norm {
+			return &list[k]
+		}
+	}
+	return nil
+}
+
 // match is a range of a text: an added token, or what lies between.
 type match struct {
 	lo, hi int

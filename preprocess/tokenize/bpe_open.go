@@ -136,18 +136,24 @@ func (b *bpeBuilder) build(unk *string) (model, error) {
 	if m.byteFallback && m.prefix+m.suffix != "" {
 		return nil, unsupported("model", "BPE with byte_fallback and a prefix or suffix", knownModels...)
 	}
-	m.pool.New = func() any { return new(bpeScratch) }
-	m.cache = newPieceCache()
 	if err := b.spellRaw(); err != nil {
 		return nil, err
 	}
 	if err := b.findUnk(unk); err != nil {
 		return nil, err
 	}
+	return b.finish(), nil
+}
+
+// finish finds out what of the model makes it faster.
+func (b *bpeBuilder) finish() *bpe {
+	m := b.m
+	m.pool.New = func() any { return new(bpeScratch) }
+	m.cache = newPieceCache()
 	b.markOdd()
 	m.cut = b.canCut()
 	b.findWhole()
-	return m, nil
+	return m
 }
 
 // spellRaw makes the vocabulary as it is spelled in pieces.

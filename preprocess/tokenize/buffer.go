@@ -50,6 +50,24 @@ func (b *buffer) addString(s string, from span) {
 	}
 }
 
+// addBytes is addString for bytes.
+func (b *buffer) addBytes(p []byte, from span) {
+	b.text = append(b.text, p...)
+	if b.track {
+		for range len(p) {
+			b.from = append(b.from, from)
+		}
+	}
+}
+
+// cut takes off what is behind n bytes.
+func (b *buffer) cut(n int) {
+	b.text = b.text[:n]
+	if b.track {
+		b.from = b.from[:n]
+	}
+}
+
 // addPart appends bytes [lo, hi) of another buffer.
 func (b *buffer) addPart(src *buffer, lo, hi int) {
 	b.text = append(b.text, src.text[lo:hi]...)

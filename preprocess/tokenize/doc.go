@@ -16,6 +16,9 @@
 // backtracks as Oniguruma does. Constructs that few patterns have (back-references,
 // calls, \K, \G, \R, \X and the like) are refused by name.
 //
+// A .model file of SentencePiece opens too ([FromSentencePiece]), with ids equal to
+// those of `sentencepiece` 0.2.3; a vocab.txt opens by itself ([FromVocab]).
+//
 // Unicode. The library mixes tables of four Unicode versions, none of them
 // Go's. unicode.txt holds its answers for every code point, classes.txt those of
 // its regular expressions, graphemes.txt what it joins into clusters: all asked
@@ -44,6 +47,11 @@
 //     in the library it is either, by the seed of its hash map.
 //   - A match that begins behind text which an earlier match's rstrip took, and
 //     has lstrip itself, is passed over; the library panics.
+//
+// Differences from sentencepiece, in files of kind bpe: unused pieces, two merged
+// pieces of one score, and merged pieces of characters that have none, are refused;
+// where two user-defined symbols overlap in a text, what remains of the second is
+// never merged into it again.
 //
 // A text must be shorter than 2 GiB.
 package tokenize

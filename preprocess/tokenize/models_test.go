@@ -30,14 +30,15 @@ func trained(t testing.TB, kind string) string {
 	t.Helper()
 	python := testkit.Python(t)
 	texts := slices.Concat(docComments(t, 3000), slices.Repeat(slices.Sorted(maps.Values(scripts)), 20))
-	trainOnce.Do(func() { trainDone, trainErr = train(python, texts) })
+	trainOnce.Do(func() { trainDone, trainErr = train(python, object{"texts": texts, "kinds": modelKinds}) })
 	require.NoError(t, trainErr)
 	require.Contains(t, trainDone, kind)
 	return trainDone[kind]
 }
 
-func train(python string, texts []string) (map[string]string, error) {
-	in, err := json.Marshal(object{"texts": texts, "kinds": modelKinds})
+// train runs testdata/train.py, which says what a request holds.
+func train(python string, request object) (map[string]string, error) {
+	in, err := json.Marshal(request)
 	if err != nil {
 		return nil, err
 	}
@@ -55,7 +56,7 @@ func train(python string, texts []string) (map[string]string, error) {
 
 var modelKinds = []string{
 	"bytelevel", "bytelevel_gaps", "bytelevel_suffix", "metaspace_bpe", "words_bpe", "plain_bpe", "unigram", "unigram_bytes",
-	"unigram_nfkc", "unigram_folded",
+	"unigram_nfkc", "unigram_folded", "unigram_rules",
 }
 
 // altered changes the model of a tokenizer.json, and leaves nothing but it: the

@@ -13,17 +13,21 @@ import (
 	"unicode"
 )
 
-// Open reads a tokenizer from a tokenizer.json or from a model folder. In a
-// folder without tokenizer.json it takes vocab.txt, with what
-// tokenizer_config.json says of letter case, accents and special tokens. It
-// doesn't look for a model's limit outside of tokenizer.json: see
-// [Tokenizer.With].
+// Open reads a tokenizer from a tokenizer.json, from a .model file of SentencePiece
+// ([FromSentencePiece]) or from a model folder. In a folder without tokenizer.json
+// it takes vocab.txt, with what tokenizer_config.json says of letter case, accents
+// and special tokens, or else tokenizer.model or spiece.model, if add_bos_token and
+// add_eos_token in tokenizer_config.json say what goes round a text. It doesn't look
+// for a model's limit outside of tokenizer.json: see [Tokenizer.With].
 func Open(path string) (*Tokenizer, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, fmt.Errorf("tokenize: %w", err)
 	}
 	file := path
+	if !info.IsDir() && strings.HasSuffix(path, ".model") {
+		return FromSentencePiece(path, SentencePieceConfig{})
+	}
 	if info.IsDir() {
 		file = filepath.Join(path, "tokenizer.json")
 	}
@@ -45,7 +49,7 @@ func Open(path string) (*Tokenizer, error) {
 func openVocab(dir string) (*Tokenizer, error) {
 	vocab := filepath.Join(dir, "vocab.txt")
 	if _, err := os.Stat(vocab); err != nil {
-		return nil, fmt.Errorf("tokenize: %s: neither tokenizer.json nor vocab.txt is there", dir)
+		return openModelFile(dir)
 	}
 	file := filepath.Join(dir, "tokenizer_config.json")
 	data, err := os.ReadFile(file)
@@ -72,6 +76,30 @@ func openVocab(dir string) (*Tokenizer, error) {
 		Cased: c.Lower != nil && !*c.Lower, StripAccents: c.Strip, HanTogether: c.Chinese != nil && !*c.Chinese,
 		Unk: string(c.Unk), Cls: string(c.Cls), Sep: string(c.Sep), Pad: string(c.Pad), Mask: string(c.Mask),
 	})
+}
+
+// openModelFile opens a folder that has neither tokenizer.json nor vocab.txt.
+func openModelFile(dir string) (*Tokenizer, error) {
+	for _, name := range []string{"tokenizer.model", "spiece.model"} {
+		file := filepath.Join(dir, name)
+		if _, err := os.Stat(file); err != nil {
+			continue
+		}
+		var c struct {
+			Begin *bool `json:"add_bos_token"`
+			End   *bool `json:"add_eos_token"`
+		}
+		data, err := os.ReadFile(filepath.Join(dir, "tokenizer_config.json"))
+		if err == nil {
+			err = json.Unmarshal(data, &c)
+		}
+		if err != nil || c.Begin == nil || c.End == nil {
+			return nil, fmt.Errorf("tokenize: %s: add_bos_token and add_eos_token of tokenizer_config.json must say what goes round a text: "+
+				"add them, or save the tokenizer as tokenizer.json", file)
+		}
+		return FromSentencePiece(file, SentencePieceConfig{Begin: *c.Begin, End: *c.End})
+	}
+	return nil, fmt.Errorf("tokenize: %s: neither tokenizer.json nor vocab.txt nor tokenizer.model is there", dir)
 }
 
 // tokenName is a token as tokenizer_config.json names it: a string, or an

@@ -61,6 +61,8 @@ type request struct {
 	Texts     []string    `json:"texts,omitempty"`
 	Pairs     [][2]string `json:"pairs,omitempty"`
 	Bytes     [][]byte    `json:"bytes,omitempty"`
+	Model     string      `json:"model,omitempty"`
+	Train     object      `json:"train,omitempty"`
 	Special   bool        `json:"special"`
 	Max       int         `json:"max,omitempty"`
 	Strategy  string      `json:"strategy,omitempty"`

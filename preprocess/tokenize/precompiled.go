@@ -81,17 +81,41 @@ func (p *precompiled) lookup(text []byte) ([]byte, bool) {
 		}
 		at ^= offset(u)
 		if u>>8&1 == 1 {
-			if at >= len(p.units) {
-				break
-			}
-			rest := p.pool[min(int(p.units[at]&(1<<31-1)), len(p.pool)):]
-			if end := bytes.IndexByte(rest, 0); end >= 0 {
-				rest = rest[:end]
-			}
-			return rest, true
+			return p.replacement(at), at < len(p.units)
 		}
 	}
 	return nil, false
+}
+
+// replacement is what a leaf holds.
+func (p *precompiled) replacement(leaf int) []byte {
+	if leaf >= len(p.units) {
+		return nil
+	}
+	rest := p.pool[min(int(p.units[leaf]&(1<<31-1)), len(p.pool)):]
+	if end := bytes.IndexByte(rest, 0); end >= 0 {
+		rest = rest[:end]
+	}
+	return rest
+}
+
+// longest gives what replaces the longest key that a text begins with, and that
+// key's length: 0 if there is none. So SentencePiece itself looks up.
+func (p *precompiled) longest(text []byte) (to []byte, size int) {
+	at := offset(p.units[0])
+	for i, b := range text {
+		if at ^= int(b); b == 0 || at >= len(p.units) {
+			break
+		}
+		u := p.units[at]
+		if u&(1<<31|0xFF) != uint32(b) {
+			break
+		}
+		if at ^= offset(u); u>>8&1 == 1 && at < len(p.units) {
+			to, size = p.replacement(at), i+1
+		}
+	}
+	return to, size
 }
 
 // longestCluster is the longest grapheme cluster that is looked up as a whole.

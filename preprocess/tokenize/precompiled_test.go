@@ -37,7 +37,7 @@ func (g *textMaker) clusterText() string {
 func TestPrecompiled(t *testing.T) {
 	oneGoroutine(t)
 	o := newOracle(t)
-	n := 3000
+	n := 500
 	if soak {
 		n = 300_000
 	}
@@ -50,7 +50,7 @@ func TestPrecompiled(t *testing.T) {
 			r := charsmapVariant(t, kind).request(t)
 			tok := r.open(t)
 			g := newTextMaker(uint64(i))
-			r.Texts = slices.Concat(points, awkward())
+			r.Texts = slices.Concat(points, brief())
 			for range n {
 				r.Texts = append(r.Texts, g.clusterText(), g.marksText(), g.text())
 			}

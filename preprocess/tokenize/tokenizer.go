@@ -162,11 +162,7 @@ func (t *Tokenizer) appendText(dst []int32, text string, w *work) []int32 {
 		dst, ok = t.core.fast.appendIDs(dst, text, most, w)
 	}
 	if !ok {
-		dst = dst[:start]
-		t.core.tokenize(w, text, false, most)
-		for _, tok := range w.tokens {
-			dst = append(dst, tok.id)
-		}
+		dst = t.core.appendIDs(dst[:start], w, text, most)
 	}
 	if n := len(dst) - start; n > room {
 		if t.limit.direction == Left {
@@ -251,13 +247,12 @@ func (e *Encoding) append(id, kind int32, from span, special bool, word int32) {
 	e.WordIDs = append(e.WordIDs, word)
 }
 
-// tokenize fills w.tokens with the tokens of a text before truncation; it may
-// stop when there are most of them.
-func (c *core) tokenize(w *work, text string, track bool, most int) {
+// cut fills w.pieces with what the model gets of a text, and with added tokens.
+func (c *core) cut(w *work, text string, track bool) {
 	track = track || c.track
 	w.raw.load(text, track)
 	w.all.reset(track)
-	w.pieces, w.tokens = w.pieces[:0], w.tokens[:0]
+	w.pieces = w.pieces[:0]
 	w.segments = c.added.raw.split(w.segments[:0], w.raw.text, c.tab)
 	for _, s := range w.segments {
 		if s.lo < s.hi {
@@ -267,6 +262,39 @@ func (c *core) tokenize(w *work, text string, track bool, most int) {
 	for _, p := range c.pre {
 		p.apply(w)
 	}
+}
+
+// appendIDs appends the ids of a text before truncation; it may stop when there
+// are most of them.
+func (c *core) appendIDs(dst []int32, w *work, text string, most int) []int32 {
+	start := len(dst)
+	m, ok := c.model.(idModel)
+	if !ok {
+		c.tokenize(w, text, false, most)
+		for _, tok := range w.tokens {
+			dst = append(dst, tok.id)
+		}
+		return dst
+	}
+	c.cut(w, text, false)
+	for _, p := range w.pieces {
+		if len(dst)-start >= most {
+			break
+		}
+		if p.id != noToken {
+			dst = append(dst, p.id)
+		} else {
+			dst = m.appendIDs(dst, w.all.text[p.lo:p.hi])
+		}
+	}
+	return dst
+}
+
+// tokenize fills w.tokens with the tokens of a text before truncation; it may
+// stop when there are most of them.
+func (c *core) tokenize(w *work, text string, track bool, most int) {
+	c.cut(w, text, track)
+	w.tokens = w.tokens[:0]
 	for i, p := range w.pieces {
 		if len(w.tokens) >= most {
 			break

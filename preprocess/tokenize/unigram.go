@@ -19,6 +19,7 @@ type unigram struct {
 	scores       []float64 // by id
 	unk          int32
 	unkScore     float64
+	narrow       bool // as SentencePiece itself: sums of 32 bits, and what is unknown is no token
 	byteFallback bool
 	hexes        [256]int32 // id of "<0x00>" and so on, noToken: not there
 	whole        *pieceTable
@@ -125,7 +126,7 @@ func (m *unigram) step(s *unigramScratch, i int) (lo, hi, id int32, next int) {
 // their text happens to be one, or their bytes, or the unknown-token. They are
 // strange if the text of the tokens isn't theirs.
 func (m *unigram) appendUnknown(dst []int32, text []byte) (ids []int32, strange bool) {
-	if id := m.vocab.trie.whole(text); id != noToken {
+	if id := m.vocab.trie.whole(text); id != noToken && !m.narrow {
 		return append(dst, id), false
 	}
 	n := len(dst)
@@ -155,7 +156,7 @@ func (m *unigram) search(s *unigramScratch, piece []byte) {
 			_, size = utf8.DecodeRune(piece[at:])
 		}
 		if single := m.extend(best, piece, at, size); !single {
-			if sum, to := m.unkScore+best[at].score, &best[at+size]; to.start == noToken || sum > to.score {
+			if sum, to := m.round(m.unkScore+best[at].score), &best[at+size]; to.start == noToken || sum > to.score {
 				*to = pathNode{sum, int32(at), m.unk}
 			}
 		}
@@ -165,6 +166,14 @@ func (m *unigram) search(s *unigramScratch, piece []byte) {
 	for end := int32(len(piece)); end > 0; end = best[end].start {
 		s.ends = append(s.ends, end)
 	}
+}
+
+// round rounds a sum as the model keeps it.
+func (m *unigram) round(sum float64) float64 {
+	if m.narrow {
+		return float64(float32(sum))
+	}
+	return sum
 }
 
 // extend tries all tokens that begin at a place, and says whether there is one
@@ -181,7 +190,7 @@ func (m *unigram) extend(best []pathNode, piece []byte, at, size int) (single bo
 		if c.value == noToken {
 			continue
 		}
-		if sum, to := m.scores[c.value]+base, &best[i+1]; to.start == noToken || sum > to.score {
+		if sum, to := m.round(m.scores[c.value]+base), &best[i+1]; to.start == noToken || sum > to.score {
 			*to = pathNode{sum, int32(at), c.value}
 		}
 		single = single || i+1 == at+size

@@ -14,6 +14,10 @@ numbers: "counts" (tokens of each text), "ids", "types", "offsets" (start and
 end in characters), "mask", "words" and "seqs" (which text of a pair; both -1 if
 none); for "bytes" also "starts", the byte that each character begins at, and
 the length, text after text; or "error".
+
+A request with "model", the path of a SentencePiece .model, asks `sentencepiece`
+for "counts" and "ids" of texts; one with "train" too, its trainer's arguments,
+has the model written there from the texts.
 """
 
 import array
@@ -64,7 +68,23 @@ def packed(code, numbers):
     return base64.b64encode(a.tobytes()).decode()
 
 
+def pieces(req):
+    import sentencepiece
+
+    if "train" in req:
+        with open(req["model"], "wb") as f:
+            sentencepiece.SentencePieceTrainer.train(
+                sentence_iterator=iter(req["texts"]), model_writer=f, minloglevel=2, num_threads=1, **req["train"])
+        return {}
+    if req["model"] not in opened:
+        opened[req["model"]] = sentencepiece.SentencePieceProcessor(model_file=req["model"])
+    out = opened[req["model"]].encode(req["texts"], out_type=int, num_threads=1)
+    return {"counts": packed("I", map(len, out)), "ids": packed("i", chain.from_iterable(out))}
+
+
 def answer(req):
+    if "model" in req:
+        return pieces(req)
     t = load(req)
     extra = {}
     if "texts" in req:
