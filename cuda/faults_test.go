@@ -48,6 +48,7 @@ func requireKind(t *testing.T, err, want error, code cuda.Code, call string) {
 }
 
 func TestEachCodeHasItsKind(t *testing.T) {
+	cudaemu.Only(t)
 	for code, want := range map[cuda.Code]error{
 		invalidValue: nil, tooManyResources: nil, invalidContext: nil, invalidHandle: nil,
 		outOfMemory: cuda.ErrOutOfMemory, notReady: cuda.ErrNotReady, noDevice: cuda.ErrNoDevice, invalidDevice: cuda.ErrNoDevice,
@@ -145,6 +146,7 @@ func TestScarceMemory(t *testing.T) {
 }
 
 func TestLostDevice(t *testing.T) {
+	cudaemu.Only(t)
 	start(t, cudaemu.Config{Devices: make([]cudaemu.Device, 2)})
 	other := newKit(t, 1, 16)
 	t.Cleanup(func() { assert.NoError(t, other.ctx.MakeCurrent()) })
@@ -266,6 +268,7 @@ func all() (err error) {
 // TestFaultAtEveryCall fails each call that the package makes, each time that it makes it, once
 // with an error that passes and once with one that takes the device away.
 func TestFaultAtEveryCall(t *testing.T) {
+	cudaemu.Only(t)
 	start(t, cudaemu.Config{})
 	require.NoError(t, all())
 	calls := cudaemu.Calls()

@@ -46,14 +46,18 @@ func TestEventsOrderStreams(t *testing.T) {
 	wrong := 0
 	for seed := range uint64(20) {
 		require.True(t, relay(t, seed, true), "seed %d", seed)
-		if !relay(t, seed, false) {
+		if !cudaemu.Real() && !relay(t, seed, false) {
 			wrong++
 		}
+	}
+	if cudaemu.Real() {
+		return // whose streams may be in time
 	}
 	require.Positive(t, wrong, "without the event some seed shows wrong data")
 }
 
 func TestHeldStream(t *testing.T) {
+	cudaemu.Only(t)
 	start(t, cudaemu.Config{})
 	k := newKit(t, 0, 4096)
 	first := closing[*cuda.Event](t)(k.ctx.NewEvent(cuda.EventConfig{Timing: true}))
@@ -97,6 +101,7 @@ func TestHeldStream(t *testing.T) {
 // TestWaitIsForTheLastRecord waits for an event on one stream while it is recorded anew on
 // another: each wait is for the event as it was at the call.
 func TestWaitIsForTheLastRecord(t *testing.T) {
+	cudaemu.Only(t)
 	start(t, cudaemu.Config{})
 	k := newKit(t, 0, 4096)
 	other := closing[*cuda.Stream](t)(k.ctx.NewStream(cuda.StreamConfig{}))
@@ -119,6 +124,7 @@ func TestWaitIsForTheLastRecord(t *testing.T) {
 }
 
 func TestPageableCopiesAreCountedAndWaitedFor(t *testing.T) {
+	cudaemu.Only(t)
 	start(t, cudaemu.Config{Seed: 5, MaxDelay: late})
 	k := newKit(t, 0, 4096)
 	plain, err := cmem.Alloc(stage.Blocks, 4096)
@@ -137,6 +143,7 @@ func TestPageableCopiesAreCountedAndWaitedFor(t *testing.T) {
 }
 
 func TestHostMemoryFreedTooEarly(t *testing.T) {
+	cudaemu.Only(t)
 	require.NoError(t, cudaemu.Reset(cudaemu.Config{Record: true})) // not start, which would complain
 	k := newKit(t, 0, 4096)
 	early, err := k.ctx.AllocHost(4096)
@@ -173,6 +180,7 @@ func TestFreeWaitsForTheDevice(t *testing.T) {
 }
 
 func TestNewMemoryHoldsNothing(t *testing.T) {
+	cudaemu.Only(t)
 	start(t, cudaemu.Config{})
 	k := newKit(t, 0, 300)
 	require.Equal(t, bytes.Repeat([]byte{cudaemu.Fresh}, 300), k.in.Bytes())

@@ -18,7 +18,7 @@ const (
 	driverFix = "for a GPU, install NVIDIA's driver (Debian and Ubuntu: nvidia-driver-NNN, whose libcuda.so.1 and libnvidia-ml.so.1 are in " +
 		"libnvidia-compute-NNN); in a container, pass the GPUs through (NVIDIA's container toolkit: --gpus all); nothing is needed for the CPU"
 	nvmlFix     = "it comes with NVIDIA's driver; jobs run without it"
-	providerFix = "for a GPU, install pip's onnxruntime-gpu with the CUDA libraries and cuDNN that it names, and give its folder capi with --ort-lib; nothing is needed for the CPU"
+	providerFix = "for a GPU, `make gpu-libs` gets onnxruntime-gpu, CUDA's libraries and cuDNN (pip's names) into build/gpu/lib: give that with --ort-lib and LD_LIBRARY_PATH; nothing is needed for the CPU"
 )
 
 // gpus looks at all that a job on a GPU needs.
