@@ -37,7 +37,9 @@ func relay(t *testing.T, seed uint64, ordered bool) (same bool) {
 		require.NoError(t, back.CopyToHost(head(k.out.Bytes()), k.memory.Ptr(), relaySize))
 		require.NoError(t, k.ctx.Synchronize())
 		same = bytes.Equal(k.in.Bytes(), k.out.Bytes())
-		require.Equal(t, ordered, overlap.Check(cudaemu.Record()) == nil)
+		if !cudaemu.Real() {
+			require.Equal(t, ordered, overlap.Check(cudaemu.Record()) == nil)
+		}
 	})
 	return same
 }

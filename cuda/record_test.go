@@ -93,6 +93,7 @@ func (p *pipe) run(n int) {
 // device whose copies in, computing and copies out take 3, 4 and 1 ms. A slot's memory waits for
 // its CPU work here too, so that it takes four to hide 4 ms of that.
 func TestRecordedRing(t *testing.T) {
+	cudaemu.Only(t)
 	const n = 200
 	rates := overlap.Rates{CPU: 4 * time.Millisecond, Workers: 2, CopyIn: 3 * time.Millisecond, Compute: 4 * time.Millisecond, CopyOut: time.Millisecond}
 	for _, c := range []struct {

@@ -69,3 +69,18 @@ func TestCopyLoops(t *testing.T) {
 		assert.Contains(t, string(out), want)
 	}
 }
+
+// The actor and the bare loop run the same model on the emulated driver, and agree.
+func TestActorBesideBareLoop(t *testing.T) {
+	emulator := os.Getenv("PENSTOCK_CUDA_EMULATOR")
+	if emulator == "" {
+		t.Skip("no emulated driver: run tests by make")
+	}
+	cmd := exec.CommandContext(t.Context(), testkit.Python(t), "gpu.py", "--quick", "--only", "resnet50", "--driver", emulator,
+		"--libs", filepath.Dir(testkit.ORTLibrary(t)), "--python", testkit.Python(t))
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	for _, want := range []string{"resnet50  penstock: ", "resnet50      bare: ", "resnet50  resident: ", `Emulated GPU 0 {"vs_bare_resnet50": `, `"gpu_busy": `} {
+		assert.Contains(t, string(out), want)
+	}
+}

@@ -99,7 +99,7 @@ func TestPageLockedInputIsReadInPlace(t *testing.T) {
 // TestOutputsSizedByTheRun: how many rows are above 0 shows when the model has run.
 func TestOutputsSizedByTheRun(t *testing.T) {
 	machine(t, cudaemu.Config{MaxDelay: late, Seed: 3})
-	a := openActor(t, infer.DeviceConfig{Library: "../../build/lib", Model: "testdata/count.onnx", Outputs: []string{"twice", "big"}, Share: 0.4})
+	a := openActor(t, infer.DeviceConfig{Library: library(), Model: "testdata/count.onnx", Outputs: []string{"twice", "big"}, Share: 0.4})
 	several(12, 3, func(i int) {
 		rows := 50 + 10*i
 		var big, twice []float32
@@ -139,6 +139,7 @@ func TestOutputsSizedByTheRun(t *testing.T) {
 // TestOutOfMemoryHalves has the device refuse runs: what is left of them goes well in parts, and
 // the size that did is remembered.
 func TestOutOfMemoryHalves(t *testing.T) {
+	cudaemu.Only(t)
 	machine(t, cudaemu.Config{MaxDelay: late})
 	a := openActor(t, imageConfig(8))
 	k := kernel(t)
@@ -165,6 +166,7 @@ func TestOutOfMemoryHalves(t *testing.T) {
 }
 
 func TestLostDeviceEndsItsActorAlone(t *testing.T) {
+	cudaemu.Only(t)
 	machine(t, cudaemu.Config{MaxDelay: late, Devices: make([]cudaemu.Device, 2)})
 	cfg := imageConfig(4)
 	first := openActor(t, cfg)
@@ -232,6 +234,7 @@ func TestWrongRunsAreRefusedBeforeTheDevice(t *testing.T) {
 }
 
 func TestOpenSaysWhatIsWrong(t *testing.T) {
+	cudaemu.Only(t)
 	machine(t, cudaemu.Config{})
 	for want, change := range map[string]func(c *infer.DeviceConfig){
 		"there are 1":      func(c *infer.DeviceConfig) { c.Device = 3 },
@@ -252,6 +255,7 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 
 // TestShareOfADevice: actors share a device by its ledger, which takes back what they had.
 func TestShareOfADevice(t *testing.T) {
+	cudaemu.Only(t)
 	machine(t, cudaemu.Config{})
 	cfg := imageConfig(4)
 	cfg.Share = 0.5
@@ -269,6 +273,7 @@ func TestShareOfADevice(t *testing.T) {
 }
 
 func TestPinnedMemoryIsCharged(t *testing.T) {
+	cudaemu.Only(t)
 	machine(t, cudaemu.Config{})
 	var pinned atomic.Int64
 	cfg := imageConfig(4)

@@ -51,6 +51,7 @@ func life(t *testing.T, kernel []float32) error {
 // a way that passes and once with the device lost: results are right or there is an error, nothing
 // hangs, and nothing is left.
 func TestEveryCallFails(t *testing.T) {
+	cudaemu.Only(t)
 	k := kernel(t)
 	cfg := cudaemu.Config{MaxDelay: late / 4}
 	machine(t, cfg)

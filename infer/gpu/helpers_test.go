@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"os"
 	"sync"
 	"testing"
 	"unsafe"
@@ -38,9 +39,17 @@ const (
 	features = 5
 )
 
+// library is ONNX Runtime's: on a real driver, the one with the provider for GPUs.
+func library() string {
+	if cudaemu.Real() {
+		return os.Getenv("PENSTOCK_GPU_LIBS")
+	}
+	return "../../build/lib"
+}
+
 // imageConfig is a session of image.onnx that is warmed for batches of rows.
 func imageConfig(rows int) infer.DeviceConfig {
-	return infer.DeviceConfig{Library: "../../build/lib", Model: "testdata/image.onnx", Share: 0.4,
+	return infer.DeviceConfig{Library: library(), Model: "testdata/image.onnx", Share: 0.4,
 		Inputs: []string{"pixels"}, Outputs: []string{"features"}, Warm: []infer.DeviceRun{imageShape(rows)}}
 }
 
