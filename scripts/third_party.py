@@ -2,7 +2,7 @@
 
     build/venv/bin/python scripts/third_party.py [--check]
 
-The modules come from `go list -deps ./cmd/penstock`; for each, the licence and notice files in the folders of the
+The modules come from `go list -tags=cuda -deps ./cmd/penstock`; for each, the licence and notice files in the folders of the
 packages that are linked, up to the module's root. A text that several share stands once. --check writes nothing and
 fails where the file is stale.
 """
@@ -37,7 +37,7 @@ def go(*args):
 
 def linked_packages():
     """The packages of others that ./cmd/penstock links, as go list describes them."""
-    text, decoder, at = go("list", "-deps", "-json=Dir,Module", "./cmd/penstock"), json.JSONDecoder(), 0
+    text, decoder, at = go("list", "-tags=cuda", "-deps", "-json=Dir,Module", "./cmd/penstock"), json.JSONDecoder(), 0
     while at < len(text):
         package, at = decoder.raw_decode(text, at)
         at += len(text[at:]) - len(text[at:].lstrip())

@@ -8,9 +8,9 @@ import (
 )
 
 // LinkedModules lists the modules of others that the packages link, as "path
-// version", sorted.
+// version", sorted: with the build tag that make sets, whoever calls it.
 func LinkedModules(root string, packages ...string) ([]string, error) {
-	args := append([]string{"list", "-deps", "-f", "{{with .Module}}{{if not .Main}}{{.Path}} {{.Version}}{{end}}{{end}}"}, packages...)
+	args := append([]string{"list", "-tags=cuda", "-deps", "-f", "{{with .Module}}{{if not .Main}}{{.Path}} {{.Version}}{{end}}{{end}}"}, packages...)
 	out, err := output(root, "go", args...)
 	if err != nil {
 		return nil, err
