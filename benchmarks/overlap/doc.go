@@ -1,3 +1,5 @@
+//go:build cuda
+
 // Command overlap says how well the hot path overlaps copies, computing and the CPU's work.
 //
 //	overlap rates.json
