@@ -18,7 +18,7 @@ const sourceWindow = 4
 func (r *run) build() {
 	r.all = &upstream{}
 	last := r.chain(r.plan.root)
-	r.sink = r.addOperator("write", "sink", nil)
+	r.sink = r.addOperator("write", kindSink, nil)
 	r.sink.up = last.up
 	last.next = r.sink
 	r.all.ops = r.ops
@@ -44,7 +44,7 @@ func (r *run) chain(n *planNode) *outlet {
 		return r.addJunction(n)
 	}
 	if n.scan != nil {
-		o := r.addOperator(n.name, "source", n)
+		o := r.addOperator(n.name, kindSource, n)
 		o.place = n.place
 		for _, other := range r.ops[:o.index] {
 			if other.isSource() {
@@ -59,8 +59,9 @@ func (r *run) chain(n *planNode) *outlet {
 		in.inline = append(in.inline, inlineStep{step: n.step})
 		return in
 	}
-	o := r.addOperator(n.name, "stage", n)
+	o := r.addOperator(n.name, kindStage, n)
 	o.setStep(n.step)
+	o.stat.GPU = n.step.bound.Need.GPU
 	if n.step.auto {
 		o.cut = newAutoCutter(r.ledger.forBlocks())
 	} else {
@@ -85,7 +86,7 @@ func (o *operator) fuse(steps []*step) {
 			shape = s
 			continue
 		}
-		f := &operator{index: o.index, name: s.name, shape: shape, stat: OperatorStats{Name: s.name, Kind: "stage"}}
+		f := &operator{index: o.index, name: s.name, shape: shape, stat: OperatorStats{Name: s.name, Kind: kindStage}}
 		f.setStep(s)
 		o.fused = append(o.fused, f)
 		shape = nil

@@ -17,7 +17,7 @@ type call struct {
 	env     stage.Env
 	started time.Time
 	waited  time.Duration // for grants
-	granted time.Duration // of the time at work, when the last grant came
+	granted time.Duration // of the time at work, at the last yield
 	nested  time.Duration // in stages that are fused behind
 	turns   []turn        // of those stages
 	rows    int           // of the input
@@ -46,7 +46,9 @@ func (c *call) handOver(ctx context.Context, blocks []*block) error {
 	}
 	c.failed = nil
 	ev.busy = c.atWork() - c.granted
-	return c.wait(ctx, ev)
+	err := c.wait(ctx, ev)
+	c.granted = c.atWork()
+	return err
 }
 
 // atWork is how long the call has been at work itself.
@@ -62,10 +64,7 @@ func (c *call) reserve(ctx context.Context, bytes int64) error {
 
 func (c *call) wait(ctx context.Context, ev event) error {
 	at := time.Now()
-	defer func() {
-		c.waited += time.Since(at)
-		c.granted = c.atWork()
-	}()
+	defer func() { c.waited += time.Since(at) }()
 	c.r.events <- ev
 	select {
 	case <-c.t.grant:

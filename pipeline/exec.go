@@ -92,7 +92,7 @@ type event struct {
 	splits []stage.Split
 	err    error
 	busy   time.Duration
-	last   time.Duration // of busy, since the last grant
+	last   time.Duration // of busy, since the last yield
 	wait   time.Duration
 	rows   int
 	turns  []turn
@@ -118,10 +118,13 @@ func execute(ctx context.Context, p *plan, cfg Config, eat consumer) (Stats, err
 	defer r.cancel(nil)
 	r.trace = newTracer(cfg.Trace)
 	r.build()
+	for _, o := range r.ops {
+		r.trace.name(o)
+	}
 	if w, ok := eat.(borrower); ok {
 		w.lend(r.env(r.sink, stage.WriterBuffers))
 	}
-	r.stats.began = time.Now()
+	r.stats.began, r.stats.cpu = time.Now(), processCPU()
 	finished := make(chan struct{})
 	go func() {
 		defer close(finished)
@@ -246,9 +249,13 @@ func (r *run) handle(ev event) {
 		}
 	case evUp:
 		ev.op.stat.Workers++
+		ev.op.lives.change(1, time.Now())
 		r.push(sched.Event{Kind: sched.WorkerUp, Op: ev.op.index, Worker: ev.worker})
 	case evGone:
 		ev.op.alive--
+		if ev.op.lives.open > 0 {
+			ev.op.lives.change(-1, time.Now())
+		}
 		if ev.op.pooled() {
 			ev.op.stat.Workers = max(ev.op.stat.Workers-1, 0)
 			r.push(sched.Event{Kind: sched.WorkerDown, Op: ev.op.index, Worker: ev.worker})
@@ -258,6 +265,9 @@ func (r *run) handle(ev event) {
 		}
 	case evYield:
 		ev.task.yielded = append(ev.task.yielded, ev.blocks...)
+		if ev.op == r.ops[ev.op.index] { // what is fused behind it tells at the end
+			ev.op.stat.Busy += ev.busy
+		}
 		r.countFailures(ev.op, ev.failed)
 		if len(ev.failed) > 0 && ev.task.window == nil { // a window keeps its own
 			r.attachFailures(ev.task, ev.failed)
@@ -368,7 +378,7 @@ func (r *run) accept(t *task) {
 func (r *run) taskDone(ev event) {
 	t, o := ev.task, ev.op
 	o.stat.Running--
-	o.stat.Busy += ev.busy
+	o.stat.Busy += ev.last
 	o.stat.Blocked += ev.wait
 	o.stat.InRows += int64(ev.rows)
 	if auto, ok := o.cut.(*autoCutter); ok {

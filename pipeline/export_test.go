@@ -29,3 +29,12 @@ func (a *AutoCutter) Push(rows int, bytes int64) []int {
 }
 
 func (a *AutoCutter) Observe(rows int, busy time.Duration) { a.c.observe(rows, busy) }
+
+// LimitedBy says what limited a job.
+func LimitedBy(s Stats, cpus int) string { return limitedBy(s, cpus) }
+
+// OperatorOpen is o with workers that were open for so long.
+func OperatorOpen(o OperatorStats, open time.Duration) OperatorStats {
+	o.open = open
+	return o
+}

@@ -27,6 +27,7 @@ type operator struct {
 	nextID   int64
 	stopped  bool
 	stat     OperatorStats
+	lives    lives
 	counters counters
 
 	// of a source
@@ -163,6 +164,14 @@ type inlineStep struct {
 }
 
 func (o *operator) isSource() bool { return o.node != nil && o.node.scan != nil }
+
+// calls is how many tasks one worker runs at once.
+func (o *operator) calls() int {
+	if o.step == nil {
+		return 1
+	}
+	return o.step.bound.Need.Calls()
+}
 
 // addWorkers makes the places of n workers, before any of them runs.
 func (o *operator) addWorkers(n, calls int) {

@@ -17,6 +17,7 @@ func (r *run) startSink() {
 	r.sinkCtx = r.operatorContext(o)
 	o.workers = []*worker{{tasks: make(chan *task, 1)}}
 	o.stat.Workers = 1
+	o.lives.change(1, time.Now())
 	r.push(sched.Event{Kind: sched.WorkerUp, Op: o.index})
 }
 

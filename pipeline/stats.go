@@ -1,7 +1,6 @@
 package pipeline
 
 import (
-	"fmt"
 	"maps"
 	"sync"
 	"time"
@@ -13,25 +12,27 @@ import (
 // Stats is what a run has done so far.
 type Stats struct {
 	Elapsed    time.Duration
-	InputRows  int64 // that the source gave
-	InputTotal int64 // that it has in all; -1: not known (yet)
-	Rows       int64 // that came out
-	Failed     int64 // that were skipped
-	Parts      int   // of output that were committed
-	Done       bool  // the run has ended well
+	CPU        time.Duration // that the process used meanwhile; 0 where the system does not tell
+	InputRows  int64         // that the source gave
+	InputTotal int64         // that it has in all; -1: not known (yet)
+	Rows       int64         // that came out
+	Failed     int64         // that were skipped
+	Parts      int           // of output that were committed
+	Done       bool          // the run has ended well
 	Operators  []OperatorStats
-	LimitedBy  string // what limited the run, in one line
+	LimitedBy  string // what limited the run, in one line: "infer: 2 GPU actors 93 % busy"
 	Memory     MemoryStats
 }
 
 // OperatorStats is what one operator has done.
 type OperatorStats struct {
 	Name      string
-	Kind      string // "source", "stage" or "sink"
-	Workers   int    // that are open
-	BatchSize int    // rows, that was found to be the fastest so far where it is searched for ([AutoBatch]); else 0
-	Running   int    // tasks
-	Tasks     int64  // that were started
+	Kind      string  // "source", "stage" or "sink"
+	Workers   int     // that are open; behind the operator's end, the most that were
+	GPU       float64 // share of a device that each worker holds
+	BatchSize int     // rows, that was found to be the fastest so far where it is searched for ([AutoBatch]); else 0
+	Running   int     // tasks
+	Tasks     int64   // that were started
 	InRows    int64
 	OutRows   int64
 	Failed    int64
@@ -39,12 +40,29 @@ type OperatorStats struct {
 	// Cost and PaddedCost are of the batches that were cut, as stages with stage.Need.Cost give
 	// it: their rows' own, and rows × dearest. The rest of PaddedCost is padding.
 	Cost, PaddedCost int64
-	QueuedBytes      int64 // that wait for it
-	PeakBytes        int64 // that its output took at most
-	Busy             time.Duration
-	Blocked          time.Duration // waiting for room at a yield
+	QueuedBytes      int64         // that wait for it
+	HeldBytes        int64         // of its output, that nobody is done with yet
+	PeakBytes        int64         // that its output took at most
+	Busy             time.Duration // at work, over all workers; of a task that goes on, up to its last yield
+	Blocked          time.Duration // waiting for room at a yield, by tasks that have ended
+	Waiting          time.Duration // of open workers, for work
 	Counters         map[stage.Counter]int64
 	Throttled        map[string]int64 // how often each rule kept it waiting, in samples
+	Samples          int64            // looks at it, every ProgressEvery
+
+	open time.Duration // of its workers, by the calls that each may have at once
+}
+
+// ServiceRate is the rows per second that one call at a time works off, or that a source gives.
+func (o OperatorStats) ServiceRate() float64 {
+	if o.Busy <= 0 {
+		return 0
+	}
+	rows := o.InRows
+	if o.Kind == kindSource {
+		rows = o.OutRows
+	}
+	return float64(rows) / o.Busy.Seconds()
 }
 
 // MemoryStats is in bytes.
@@ -105,8 +123,9 @@ func (c *counters) copy() map[stage.Counter]int64 {
 type statsKeeper struct {
 	began   time.Time
 	last    Stats
-	total   int64 // rows of the splits listed so far
-	unknown bool  // a split did not say how many it has
+	total   int64         // rows of the splits listed so far
+	unknown bool          // a split did not say how many it has
+	cpu     time.Duration // of the process, when it began
 }
 
 func (k *statsKeeper) addSplit(s *stage.Split) {
@@ -120,6 +139,9 @@ func (k *statsKeeper) addSplit(s *stage.Split) {
 // tick looks at the run and tells the observer.
 func (k *statsKeeper) tick(r *run) {
 	for i, o := range r.ops {
+		if o.phase != ended {
+			o.stat.Samples++
+		}
 		if rule := r.sched.State(i).Rule; rule != sched.RuleNone && o.phase != ended {
 			o.stat.Throttled[string(rule)]++
 		}
@@ -156,10 +178,20 @@ func (k *statsKeeper) stop(r *run) {
 }
 
 func (k *statsKeeper) snapshot(r *run) {
-	s := Stats{Elapsed: time.Since(k.began), InputTotal: -1, Failed: r.failed}
+	s := Stats{Elapsed: time.Since(k.began), CPU: processCPU() - k.cpu, InputTotal: -1, Failed: r.failed}
 	for i, o := range r.ops {
-		o.stat.PeakBytes = max(o.stat.PeakBytes, r.sched.State(i).Held)
+		o.stat.HeldBytes = r.sched.State(i).Held
+		o.stat.PeakBytes = max(o.stat.PeakBytes, o.stat.HeldBytes)
 		c := o.stat
+		c.open = o.lives.sum(time.Now()) * time.Duration(o.calls())
+		c.Waiting = c.open - c.Busy - c.Blocked
+		for _, f := range o.fused {
+			c.Waiting -= f.stat.Busy + f.stat.Blocked
+		}
+		c.Waiting = max(c.Waiting, 0)
+		if o.phase == ended {
+			c.Workers = o.lives.most
+		}
 		if o.up != nil && len(o.up.ops) > 0 {
 			c.QueuedBytes = r.sched.State(o.up.ops[len(o.up.ops)-1].index).Held
 		}
@@ -170,7 +202,8 @@ func (k *statsKeeper) snapshot(r *run) {
 		s.Operators = append(s.Operators, c)
 		for _, f := range o.fused {
 			c := f.stat
-			c.Workers, c.Counters = o.stat.Workers, f.counters.copy()
+			host := s.Operators[len(s.Operators)-1]
+			c.Workers, c.open, c.Waiting, c.Counters = host.Workers, host.open, host.Waiting, f.counters.copy()
 			s.Operators = append(s.Operators, c)
 		}
 	}
@@ -180,7 +213,7 @@ func (k *statsKeeper) snapshot(r *run) {
 		s.InputTotal = k.total
 	}
 	s.Memory = r.ledger.stats()
-	s.LimitedBy = limitedBy(s)
+	s.LimitedBy = limitedBy(s, r.cfg.CPUs)
 	k.last = s
 }
 
@@ -192,19 +225,4 @@ func (r *run) listed() bool {
 		}
 	}
 	return true
-}
-
-// limitedBy names the operator whose workers had the least time to spare.
-func limitedBy(s Stats) string {
-	best, share := -1, 0.0
-	for i, o := range s.Operators {
-		if n := float64(o.Workers) * float64(s.Elapsed); n > 0 && float64(o.Busy)/n > share {
-			best, share = i, float64(o.Busy)/n
-		}
-	}
-	if best < 0 {
-		return "nothing yet"
-	}
-	o := s.Operators[best]
-	return fmt.Sprintf("%s: %d workers %.0f %% busy", o.Name, o.Workers, 100*min(share, 1))
 }

@@ -18,6 +18,9 @@ type tracer struct {
 	err   error
 }
 
+// countersPid keeps the counters apart from the operators, whose numbers are small.
+const countersPid = 1 << 20
+
 type traceEvent struct {
 	Name string         `json:"name"`
 	Ph   string         `json:"ph"`
@@ -46,12 +49,21 @@ func (t *tracer) task(o *operator, worker int, at time.Time, d time.Duration, in
 	})
 }
 
+// name says what the lanes of an operator are.
+func (t *tracer) name(o *operator) {
+	if t == nil {
+		return
+	}
+	t.write(traceEvent{Name: "process_name", Ph: "M", Pid: o.index, Args: map[string]any{"name": o.name}})
+	t.write(traceEvent{Name: "process_sort_index", Ph: "M", Pid: o.index, Args: map[string]any{"sort_index": o.index}})
+}
+
 // counters records numbers that change over time.
 func (t *tracer) counters(name string, values map[string]any) {
 	if t == nil || len(values) == 0 {
 		return
 	}
-	t.write(traceEvent{Name: name, Ph: "C", Ts: time.Since(t.began).Microseconds(), Args: values})
+	t.write(traceEvent{Name: name, Ph: "C", Ts: time.Since(t.began).Microseconds(), Pid: countersPid, Args: values})
 }
 
 func (t *tracer) write(ev traceEvent) {

@@ -221,6 +221,7 @@ type jobReport struct {
 	PaddingEfficiency float64          `json:"padding_efficiency,omitempty"`
 	PeakMemoryBytes   int64            `json:"peak_memory_bytes"`
 	Memory            memoryReport     `json:"memory"`
+	CPUSeconds        float64          `json:"cpu_seconds"`
 	LimitedBy         string           `json:"limited_by,omitempty"`
 	Operators         []operatorReport `json:"operators"`
 }
@@ -235,16 +236,23 @@ type memoryReport struct {
 }
 
 type operatorReport struct {
-	Name        string                  `json:"name"`
-	Kind        string                  `json:"kind"`
-	Workers     int                     `json:"workers"`
-	BatchSize   int                     `json:"batch_size,omitempty"` // that was found
-	InputRows   int64                   `json:"input_rows"`
-	OutputRows  int64                   `json:"output_rows"`
-	Errors      int64                   `json:"errors"`
-	PeakBytes   int64                   `json:"peak_bytes"`
-	BusySeconds float64                 `json:"busy_seconds"`
-	Counters    map[stage.Counter]int64 `json:"counters,omitempty"`
+	Name           string                  `json:"name"`
+	Kind           string                  `json:"kind"`
+	Workers        int                     `json:"workers"`
+	BatchSize      int                     `json:"batch_size,omitempty"` // that was found
+	InputRows      int64                   `json:"input_rows"`
+	OutputRows     int64                   `json:"output_rows"`
+	Errors         int64                   `json:"errors"`
+	Tasks          int64                   `json:"tasks"`
+	OutputBytes    int64                   `json:"output_bytes"`
+	QueuedBytes    int64                   `json:"queued_bytes"`
+	PeakBytes      int64                   `json:"peak_bytes"`
+	BusySeconds    float64                 `json:"busy_seconds"`
+	BlockedSeconds float64                 `json:"blocked_seconds"` // for room for what was made
+	WaitingSeconds float64                 `json:"waiting_seconds"` // for work
+	ServiceRate    float64                 `json:"rows_per_busy_second"`
+	Throttled      map[string]int64        `json:"throttled,omitempty"` // looks at which a rule kept it waiting
+	Counters       map[stage.Counter]int64 `json:"counters,omitempty"`
 }
 
 func report(j *job.Job, res job.Result) jobReport {
@@ -253,10 +261,10 @@ func report(j *job.Job, res job.Result) jobReport {
 		Seconds: s.Elapsed.Seconds(), RowsPerSecond: float64(s.Rows) / max(s.Elapsed.Seconds(), 1e-6), PaddingEfficiency: efficiency(s),
 		PeakMemoryBytes: peakMemory(s),
 		Memory:          memoryReport{s.Memory.Limit, s.Memory.Baseline, s.Memory.Peak, s.Memory.PeakByPurpose},
-		LimitedBy:       s.LimitedBy, Operators: []operatorReport{}}
+		CPUSeconds:      s.CPU.Seconds(), LimitedBy: s.LimitedBy, Operators: []operatorReport{}}
 	for _, o := range s.Operators {
-		r.Operators = append(r.Operators, operatorReport{o.Name, o.Kind, o.Workers, o.BatchSize, o.InRows, o.OutRows, o.Failed, o.PeakBytes,
-			o.Busy.Seconds(), o.Counters})
+		r.Operators = append(r.Operators, operatorReport{o.Name, o.Kind, o.Workers, o.BatchSize, o.InRows, o.OutRows, o.Failed, o.Tasks, o.OutBytes,
+			o.QueuedBytes, o.PeakBytes, o.Busy.Seconds(), o.Blocked.Seconds(), o.Waiting.Seconds(), o.ServiceRate(), o.Throttled, o.Counters})
 	}
 	return r
 }
