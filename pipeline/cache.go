@@ -71,7 +71,7 @@ func (c *cachedRows) fill(ctx context.Context) (*keptRows, error) {
 		return nil, err
 	}
 	if len(kept.recs) == 0 && len(failed) > 0 { // somebody has to tell of them
-		kept.recs = append(kept.recs, array.NewRecord(kept.schema, nil, 0))
+		kept.recs, kept.origins = append(kept.recs, array.NewRecord(kept.schema, nil, 0)), append(kept.origins, stage.RowRange(nil, 0, 0))
 	}
 	c.kept, c.failed = kept, failed
 	return kept, nil

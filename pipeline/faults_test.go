@@ -230,6 +230,7 @@ var operators = map[string]operator{
 	"random sample":         {add: func(d *pipeline.Dataset, _ *trap) *pipeline.Dataset { return d.RandomSample(0.7, 3) }},
 	"randomize block order": {first: true, add: func(d *pipeline.Dataset, _ *trap) *pipeline.Dataset { return d.RandomizeBlockOrder(3) }},
 	"with source":           {add: func(d *pipeline.Dataset, _ *trap) *pipeline.Dataset { return d.WithSource("file", "row") }},
+	"cache":                 {add: func(d *pipeline.Dataset, _ *trap) *pipeline.Dataset { return d.Cache(small(pipeline.Config{})) }},
 	"collect": {own: true, add: func(d *pipeline.Dataset, tr *trap) *pipeline.Dataset {
 		return pipeline.FlatMap(d, "op", func(_ context.Context, in numbered, emit func(numbered)) error {
 			emit(in)

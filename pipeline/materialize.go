@@ -25,27 +25,38 @@ func (d *Dataset) Materialize(ctx context.Context, cfg Config) (*Dataset, error)
 	return Read(kept), nil
 }
 
+// keep runs the plan and keeps what comes out, with where it comes from.
 func (d *Dataset) keep(ctx context.Context, cfg Config) (*keptRows, error) {
-	schema, err := d.Check(ctx, cfg)
+	p, cfg, err := d.prepare(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
-	kept := &keptRows{schema: schema}
-	for rec, err := range d.Batches(ctx, cfg) {
-		if err != nil {
-			return nil, err
-		}
-		rec.Retain() // for good: the garbage collector has the memory
-		kept.recs = append(kept.recs, rec)
+	kept := &keptRows{schema: p.schema}
+	if _, err = execute(ctx, p, cfg, kept); err != nil {
+		return nil, err
 	}
 	return kept, nil
 }
 
-// keptRows is a source of records in memory, each a split.
+// keptRows is a source of records in memory, each a split. Its rows keep their origin: an error
+// behind it names the file and row that they were read from.
 type keptRows struct {
-	schema *arrow.Schema
-	recs   []arrow.Record
+	schema  *arrow.Schema
+	recs    []arrow.Record
+	origins []stage.Origin
 }
+
+// consume has the run that makes the rows hand them over.
+func (k *keptRows) consume(_ context.Context, it item) error {
+	if len(it.batch.Parts) > 0 {
+		it.batch.Retain() // for good: the garbage collector has the memory
+		k.recs, k.origins = append(k.recs, it.batch.Record()), append(k.origins, it.batch.Origin())
+	}
+	return nil
+}
+
+func (*keptRows) finish(context.Context) error { return nil }
+func (*keptRows) abort(context.Context) error  { return nil }
 
 func (k *keptRows) ID() stage.StageID {
 	return stage.StageID{Name: "materialized", Settings: jsonString(fmt.Sprintf("%p", k))}
@@ -94,14 +105,14 @@ func (s *keptScan) Open(_ context.Context, _ stage.Env, sp stage.Split, from int
 	if _, err := fmt.Sscanf(sp.ID, "materialized#%d", &i); err != nil || i < 0 || i >= len(s.rows.recs) {
 		return nil, fmt.Errorf("pipeline: split %q is not of these rows: %w", sp.ID, stage.ErrNotFound)
 	}
-	return &keptReader{s, &sp, s.rows.recs[i], from}, nil
+	return &keptReader{s, s.rows.origins[i], s.rows.recs[i], from}, nil
 }
 
 type keptReader struct {
-	scan *keptScan
-	sp   *stage.Split
-	rec  arrow.Record
-	at   int64
+	scan   *keptScan
+	origin stage.Origin
+	rec    arrow.Record
+	at     int64
 }
 
 // Next gives the rest of the record at most, in pieces of about maxBytes.
@@ -123,7 +134,7 @@ func (r *keptReader) Next(ctx context.Context, maxBytes int64) (stage.Batch, err
 		piece = project(whole, r.scan.schema, r.scan.cols)
 		whole.Release()
 	}
-	b := stage.NewBatch(piece, stage.RowRange(r.sp, r.at, int(n)))
+	b := stage.NewBatch(piece, r.origin.Slice(int(r.at), int(r.at+n)))
 	r.at += n
 	return b, nil
 }

@@ -293,3 +293,18 @@ func TestACacheOfFailuresAloneTellsThem(t *testing.T) {
 	}
 	require.EqualValues(t, 2, w.stats.Failed)
 }
+
+// TestKeptRowsKnowTheirFile: rows that were kept in memory still say where they were read.
+func TestKeptRowsKnowTheirFile(t *testing.T) {
+	d := pipeline.Read(numbers(5, 5)).Filter(where("x > 3"))
+	want, err := collect(t, d.WithSource("file", "row"), pipeline.Config{})
+	require.NoError(t, err)
+	require.Equal(t, "x=5 name=row-5 file=fake-1 row=0", want[1])
+	kept, err := d.Materialize(context.Background(), pipeline.Config{})
+	require.NoError(t, err)
+	for _, again := range []*pipeline.Dataset{kept, d.Cache(pipeline.Config{}), d.Cache(pipeline.Config{}).Filter(where("x > 0"))} {
+		got, err := collect(t, again.WithSource("file", "row"), small(pipeline.Config{}))
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+	}
+}
