@@ -17,6 +17,7 @@ func jobs() uint64 {
 }
 
 func TestRandomJobsAreDeliveredByTheRules(t *testing.T) {
+	t.Parallel()
 	for seed := range jobs() {
 		cfg, want := sim.Random(seed)
 		res, err := sim.Run(cfg)
@@ -26,6 +27,7 @@ func TestRandomJobsAreDeliveredByTheRules(t *testing.T) {
 }
 
 func TestFaultsLoseNothing(t *testing.T) {
+	t.Parallel()
 	for seed := range jobs() / 4 {
 		cfg, want := sim.Random(seed)
 		cfg = sim.WithFaults(cfg, seed)
@@ -36,6 +38,7 @@ func TestFaultsLoseNothing(t *testing.T) {
 }
 
 func TestStoppedJobsEnd(t *testing.T) {
+	t.Parallel()
 	for seed := range jobs() / 4 {
 		cfg, want := sim.Random(seed)
 		cfg = sim.WithStop(sim.WithFaults(cfg, seed), seed)
@@ -46,6 +49,7 @@ func TestStoppedJobsEnd(t *testing.T) {
 }
 
 func TestSetsAreDeliveredWhole(t *testing.T) {
+	t.Parallel()
 	for seed := range jobs() / 2 {
 		cfg, _ := sim.Random(seed)
 		switch seed % 4 {
@@ -68,6 +72,7 @@ func TestSetsAreDeliveredWhole(t *testing.T) {
 }
 
 func TestSourcesKeepToTheirRate(t *testing.T) {
+	t.Parallel()
 	for seed := range jobs() / 2 {
 		cfg, want := sim.Random(seed)
 		switch seed % 4 {
@@ -85,6 +90,7 @@ func TestSourcesKeepToTheirRate(t *testing.T) {
 }
 
 func TestPoolsKeepToTheirSizesAndDevices(t *testing.T) {
+	t.Parallel()
 	closed := 0
 	for seed := range jobs() / 4 {
 		cfg, want := sim.Random(seed)
