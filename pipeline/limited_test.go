@@ -110,3 +110,19 @@ func TestTheTraceHasALaneForEachWorkerAndCounters(t *testing.T) {
 	require.Contains(t, counters["memory"], "blocks")
 	require.Contains(t, counters["queued bytes"], "work")
 }
+
+// TestBlocksOverTheLimitAreCounted: the limit is near nothing, and still the job ends.
+func TestBlocksOverTheLimitAreCounted(t *testing.T) {
+	w := &watch{}
+	n := 0
+	for rec, err := range pipeline.Read(numbers(50, 50)).Batches(context.Background(), w.config(pipeline.Config{BlockLimit: 10})) {
+		require.NoError(t, err)
+		n += int(rec.NumRows())
+	}
+	require.Equal(t, 100, n)
+	require.Positive(t, w.stats.Memory.Alone)
+	for _, err := range pipeline.Read(numbers(50, 50)).Batches(context.Background(), w.config(pipeline.Config{})) {
+		require.NoError(t, err)
+	}
+	require.Zero(t, w.stats.Memory.Alone)
+}

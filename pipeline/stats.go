@@ -79,6 +79,9 @@ type MemoryStats struct {
 	Garbage int64
 	RSS     int64 // of the process; 0 where the system does not tell
 	PeakRSS int64
+	// Alone is how often something went over the limit for blocks since nothing else could run: one
+	// block that is larger than all that is left, or than the limit itself.
+	Alone int64
 	// GoLimit is what Limit leaves the Go runtime, beside the program's text and what C
 	// libraries hold: for [runtime/debug.SetMemoryLimit].
 	GoLimit int64
@@ -213,6 +216,7 @@ func (k *statsKeeper) snapshot(r *run) {
 		s.InputTotal = k.total
 	}
 	s.Memory = r.ledger.stats()
+	s.Memory.Alone = r.sched.Alone()
 	s.LimitedBy = limitedBy(s, r.cfg.CPUs)
 	k.last = s
 }

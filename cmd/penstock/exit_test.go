@@ -121,7 +121,17 @@ func TestRun(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(r.stdout), &stats))
 	assert.EqualValues(t, 3, stats.Rows)
 	assert.EqualValues(t, 0, stats.Errors)
-	assert.NotEmpty(t, stats.Operators)
+	require.Len(t, stats.Operators, 2) // columns are chosen as blocks pass
+	assert.NotEmpty(t, stats.LimitedBy)
+	for i, o := range stats.Operators {
+		assert.Equal(t, []string{"source", "sink"}[i], o.Kind)
+		assert.Positive(t, o.Tasks, o.Name)
+		assert.Positive(t, o.BusySeconds, o.Name)
+		assert.Positive(t, o.ServiceRate, o.Name)
+	}
+	for _, key := range []string{"output_bytes", "queued_bytes", "peak_bytes", "blocked_seconds", "waiting_seconds", "peak_by_purpose", "alone"} {
+		assert.Contains(t, r.stdout, `"`+key+`":`)
+	}
 
 	r = penstock(t, "run", j, "--mode", "ignore")
 	require.Equal(t, 0, r.code, r.stderr)

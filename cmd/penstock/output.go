@@ -232,6 +232,7 @@ type memoryReport struct {
 	Limit     int64            `json:"limit_bytes"`
 	Baseline  int64            `json:"baseline_bytes"`
 	Peak      int64            `json:"peak_charged_bytes"`
+	Alone     int64            `json:"alone"` // turns over the limit, since nothing else could run
 	ByPurpose map[string]int64 `json:"peak_by_purpose,omitempty"`
 }
 
@@ -260,7 +261,7 @@ func report(j *job.Job, res job.Result) jobReport {
 	r := jobReport{Output: j.Sink.Path, Ignored: res.Ignored, Rows: s.Rows, InputRows: s.InputRows, Errors: s.Failed, Parts: s.Parts,
 		Seconds: s.Elapsed.Seconds(), RowsPerSecond: float64(s.Rows) / max(s.Elapsed.Seconds(), 1e-6), PaddingEfficiency: efficiency(s),
 		PeakMemoryBytes: peakMemory(s),
-		Memory:          memoryReport{s.Memory.Limit, s.Memory.Baseline, s.Memory.Peak, s.Memory.PeakByPurpose},
+		Memory:          memoryReport{s.Memory.Limit, s.Memory.Baseline, s.Memory.Peak, s.Memory.Alone, s.Memory.PeakByPurpose},
 		CPUSeconds:      s.CPU.Seconds(), LimitedBy: s.LimitedBy, Operators: []operatorReport{}}
 	for _, o := range s.Operators {
 		r.Operators = append(r.Operators, operatorReport{o.Name, o.Kind, o.Workers, o.BatchSize, o.InRows, o.OutRows, o.Failed, o.Tasks, o.OutBytes,
