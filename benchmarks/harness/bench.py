@@ -174,8 +174,8 @@ class Medians:
         return out
 
 
-def write(name, runs, failures, equal, ratios, limits, packages, notes):
-    """Writes the result of a benchmark, says what it is, and whether every limit is kept."""
+def write(name, runs, failures, equal, ratios, limits, packages, notes, facts=None):
+    """Writes the result of a benchmark, with what else it has found, says what it is, and whether every limit is kept."""
     kept = {k: ratios[k] is not None and (ratios[k] >= v if op == ">=" else ratios[k] <= v) for k, (op, v) in limits.items()}
     result = {
         "name": name,
@@ -190,6 +190,7 @@ def write(name, runs, failures, equal, ratios, limits, packages, notes):
         "summary": Medians(runs).summary(),
         "limits": {k: {"must_be": f"{op} {v}", "kept": kept[k]} for k, (op, v) in limits.items()},
         "notes": notes,
+        **(facts or {}),
         "passed": equal and all(kept.values()),
     }
     out = (BUILD / "quick" if QUICK else ROOT / "benchmarks" / "results") / f"{name}.json"

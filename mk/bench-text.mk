@@ -1,0 +1,7 @@
+# Text embeddings, from a file of texts to Parquet, beside bare ONNX Runtime, a plain loop, Ray Data and Daft.
+# QUICK=1 runs a small size once and leaves benchmarks/results alone.
+
+bench-text: build $(PEERS_DONE) ## MiniLM over doc comments, beside bare ONNX Runtime, a plain loop, Ray Data and Daft: benchmarks/results/text.json
+	@$(PEERS) benchmarks/text/text.py
+
+.PHONY: bench-text
