@@ -86,18 +86,25 @@ func (c *caller) embed(ctx context.Context, rows []row, into vectors) (runStats,
 		}
 		stats.tokens += int64(len(rows[i].ids))
 	}
+	err := interruptible(ctx, c.options, func() error { return c.runs(ctx, rows, into, &stats) })
+	return stats, err
+}
+
+// interruptible calls f, whose runs have these options. If ctx ends, the run under way
+// ends, too, and so must f.
+func interruptible(ctx context.Context, options *ort.RunOptions, f func() error) error {
 	fired := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
-		_ = c.options.Terminate() // fails only on options that were destroyed
+		_ = options.Terminate() // fails only on options that were destroyed
 		close(fired)
 	})
-	err := c.runs(ctx, rows, into, &stats)
+	err := f()
 	if !stop() {
 		<-fired
-		_ = c.options.UnsetTerminate()
-		return stats, ctx.Err()
+		_ = options.UnsetTerminate()
+		return ctx.Err()
 	}
-	return stats, err
+	return err
 }
 
 func (c *caller) runs(ctx context.Context, rows []row, into vectors, stats *runStats) error {
@@ -250,19 +257,6 @@ func (s *slab) free(book func(stage.Purpose, int64)) {
 	book(stage.Arena, -int64(cap(s.b)))
 	cmem.Free(stage.Arena, s.b)
 	s.b = nil
-}
-
-// size is that of one element in bytes.
-func (t ElementType) size() int {
-	switch t {
-	case Int64:
-		return 8
-	case Float16:
-		return 2
-	case Bool:
-		return 1
-	}
-	return 4
 }
 
 // block is the shape of an input, and how its rows are padded.

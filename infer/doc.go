@@ -8,6 +8,8 @@
 //	defer model.Close()
 //	task, err := model.Embed(infer.EmbedConfig{Column: "text"})
 //
+// A model of any other kind runs between columns of numbers: [Model.Infer].
+//
 // # One session, several callers
 //
 // A model's weights are loaded once. All workers of all stages made from a [Model] call

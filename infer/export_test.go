@@ -65,7 +65,7 @@ func (m *Model) RunOutput(ctx context.Context, name string, p Pooling, logits in
 	}
 	u := &user{book: unbooked}
 	defer func() { err = errors.Join(err, m.release(u)) }()
-	s, err := m.acquire(ctx, u, spec)
+	s, err := m.acquire(ctx, u, spec.ports())
 	if err != nil {
 		return nil, err
 	}

@@ -20,7 +20,7 @@ type Info struct {
 	Producer  string // the program that wrote the ONNX file
 	Opset     int64  // of ONNX's own operators
 	ModelType string // "bert"; empty: not said
-	Task      string // "embed", "classify" or "unknown"
+	Task      string // "embed", "classify", "infer" where it takes no text, or "unknown"
 	Inputs    []TensorInfo
 	Outputs   []TensorInfo
 	MaxTokens int // of a text, special ones included; 0: no limit is known
@@ -44,7 +44,7 @@ func (m *Model) Inspect() Info {
 		ModelType: f.config.ModelType, Inputs: slices.Clone(m.file.inputs), Outputs: slices.Clone(m.file.outputs),
 		MaxTokens: m.maxTokens(), Prompts: f.prompts, Labels: f.labels, Variants: variants(f.dir)}
 	info.Task = m.task()
-	if m.cannot != nil {
+	if m.cannot != nil && info.Task != "infer" {
 		info.Cannot = m.cannot.Error()
 		return info
 	}
@@ -65,6 +65,8 @@ func (m *Model) task() string {
 		return "classify"
 	case m.spec != nil && m.cannot == nil:
 		return "embed"
+	case m.feed == nil:
+		return "infer" // it takes no text
 	}
 	return "unknown"
 }

@@ -63,16 +63,16 @@ type Model struct {
 
 	mu     sync.Mutex
 	closed bool
-	loads  map[string]*load // by the output that they give
+	loads  map[string]*load // by their ports
 
 	calls sync.WaitGroup // of EmbedTexts; added to under mu, before closed
 	idle  []*caller      // for EmbedTexts
 	own   *user          // EmbedTexts' hold on the session
 }
 
-// load is a session for one of the model's outputs, or one on its way.
+// load is a session for some of the model's outputs, or one on its way.
 type load struct {
-	spec    *textSpec
+	ports   ports
 	users   []*user
 	done    chan struct{} // closed when session and err are set
 	session *session
@@ -163,18 +163,18 @@ func (m *Model) activations(spec *textSpec) activations {
 	return activations{hidden: hidden, inner: max(c.inner(), 4*hidden), heads: max(c.heads(), 1)}
 }
 
-// acquire gives the session for a spec, loading it if nobody has. The caller gives it back
+// acquire gives the session for some ports, loading it if nobody has. The caller gives it back
 // with release, once, also after an error.
-func (m *Model) acquire(ctx context.Context, u *user, spec *textSpec) (*session, error) {
+func (m *Model) acquire(ctx context.Context, u *user, want ports) (*session, error) {
 	m.mu.Lock()
 	if m.closed {
 		m.mu.Unlock()
 		return nil, errClosed
 	}
-	l := m.loads[spec.output]
+	l := m.loads[want.key()]
 	if l == nil {
-		l = &load{spec: spec, done: make(chan struct{})}
-		m.loads[spec.output] = l
+		l = &load{ports: want, done: make(chan struct{})}
+		m.loads[want.key()] = l
 		go m.loadSession(l)
 	}
 	l.users, u.load = append(l.users, u), l
@@ -193,7 +193,7 @@ func (m *Model) acquire(ctx context.Context, u *user, spec *textSpec) (*session,
 // loadSession runs on a goroutine of its own, since loading cannot be interrupted and
 // whoever waits for it can. If nobody is left by then, it closes what it loaded.
 func (m *Model) loadSession(l *load) {
-	l.session, l.err = openSession(m.cfg, m.file.path, l.spec)
+	l.session, l.err = openSession(m.cfg, m.file.path, l.ports)
 	m.mu.Lock()
 	close(l.done)
 	unwanted := len(l.users) == 0
@@ -208,8 +208,8 @@ func (m *Model) loadSession(l *load) {
 
 // forget drops a load that nobody is to join. The caller holds mu.
 func (m *Model) forget(l *load) {
-	if m.loads[l.spec.output] == l {
-		delete(m.loads, l.spec.output)
+	if m.loads[l.ports.key()] == l {
+		delete(m.loads, l.ports.key())
 	}
 }
 

@@ -20,16 +20,38 @@ type modelFile struct {
 // ElementType is the type of a tensor's elements, numbered as ONNX does.
 type ElementType int32
 
-// The element types that a model for text may have.
+// The element types that columns can be.
 const (
 	Float32 ElementType = 1
+	Uint8   ElementType = 2
+	Int8    ElementType = 3
+	Uint16  ElementType = 4
+	Int16   ElementType = 5
 	Int32   ElementType = 6
 	Int64   ElementType = 7
 	Bool    ElementType = 9
 	Float16 ElementType = 10
+	Float64 ElementType = 11
+	Uint32  ElementType = 12
+	Uint64  ElementType = 13
 )
 
 func (t ElementType) String() string { return onnxgraph.ElementType(t).String() }
+
+// size is that of one element in bytes; 0: it cannot be a column.
+func (t ElementType) size() int {
+	switch t {
+	case Uint8, Int8, Bool:
+		return 1
+	case Uint16, Int16, Float16:
+		return 2
+	case Float32, Int32, Uint32:
+		return 4
+	case Float64, Int64, Uint64:
+		return 8
+	}
+	return 0
+}
 
 // Dim is one dimension of a tensor.
 type Dim struct {

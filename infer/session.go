@@ -2,6 +2,7 @@ package infer
 
 import (
 	"fmt"
+	"strings"
 
 	ort "github.com/yalue/onnxruntime_go"
 
@@ -15,8 +16,15 @@ type session struct {
 	release func() // of the runtime
 }
 
+// ports are the inputs that a session is given, and the outputs that are wanted of it.
+type ports struct{ inputs, outputs []string }
+
+func (p ports) key() string {
+	return strings.Join(append(append([]string{}, p.inputs...), p.outputs...), "\x00")
+}
+
 // openSession loads the model's weights. It takes its time and cannot be interrupted.
-func openSession(cfg Config, path string, spec *textSpec) (*session, error) {
+func openSession(cfg Config, path string, p ports) (*session, error) {
 	release, err := acquireRuntime(cfg.Library)
 	if err != nil {
 		return nil, err
@@ -28,11 +36,7 @@ func openSession(cfg Config, path string, spec *textSpec) (*session, error) {
 		return nil, fmt.Errorf("infer: session options: %w", err)
 	}
 	defer options.Destroy()
-	inputs := make([]string, len(spec.inputs))
-	for i, in := range spec.inputs {
-		inputs[i] = in.name
-	}
-	s.ort, err = ort.NewDynamicAdvancedSession(path, inputs, []string{spec.output}, options)
+	s.ort, err = ort.NewDynamicAdvancedSession(path, p.inputs, p.outputs, options)
 	if err != nil {
 		release()
 		return nil, fmt.Errorf("infer: model %s cannot be loaded, it is damaged or asks for what this ONNX Runtime lacks: %w", path, err)

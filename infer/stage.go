@@ -123,7 +123,7 @@ func tokenCost(rec arrow.Record, dst []int32) {
 func (s *textStage) open(ctx context.Context, env stage.Env) (stage.Worker, error) {
 	t := s.task
 	w := &textWorker{task: t, env: env, user: &user{book: env.Book}}
-	session, err := t.model.acquire(ctx, w.user, t.spec)
+	session, err := t.model.acquire(ctx, w.user, t.spec.ports())
 	if err != nil {
 		return nil, errors.Join(err, t.model.release(w.user))
 	}

@@ -57,7 +57,7 @@ func (m *Model) borrow(ctx context.Context, pad int32) (*caller, error) {
 	}
 	m.mu.Unlock()
 	u := &user{book: unbooked}
-	s, err := m.acquire(ctx, u, m.spec)
+	s, err := m.acquire(ctx, u, m.spec.ports())
 	if err != nil {
 		return nil, errors.Join(err, m.release(u))
 	}

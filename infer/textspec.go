@@ -62,6 +62,15 @@ func newTextSpec(m *modelFile, f *folder) (*textSpec, error) {
 	return s, nil
 }
 
+// ports are those of a session that runs the model so.
+func (s *textSpec) ports() ports {
+	p := ports{outputs: []string{s.output}}
+	for _, in := range s.inputs {
+		p.inputs = append(p.inputs, in.name)
+	}
+	return p
+}
+
 // takes says whether the model has an input of a role.
 func (s *textSpec) takes(r role) bool {
 	return slices.ContainsFunc(s.inputs, func(in textInput) bool { return in.role == r })
