@@ -103,7 +103,7 @@ func TestBranchesAreReachedFromOutside(t *testing.T) {
 	zip := j.Stages[0].Step.(job.Zip)
 	assert.Equal(t, job.Strings{"b.csv"}, zip.Source.Path)
 	j.Pool(3, 32)
-	assert.Equal(t, job.Embed{Model: "m", Column: "body", Actors: 3, BatchSize: 32}, zip.Stages[0].Step)
+	assert.Equal(t, job.Embed{Inference: job.Inference{Model: "m", Actors: 3, BatchSize: 32}, Column: "body"}, zip.Stages[0].Step)
 }
 
 func TestABranchMayNotReadTheOutput(t *testing.T) {

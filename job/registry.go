@@ -29,14 +29,13 @@ type Registry struct {
 	sinks   map[string]func(Args) (stage.Sink, error)
 }
 
-// Default is a registry of the stages of this package: embed, classify, select, drop,
-// rename, filter, with_column, limit, source_columns, repartition, random_sample,
-// randomize_block_order, union, zip, collect
-// and materialize.
+// Default is a registry of the stages of this package, by the names of their types:
+// with_column is [WithColumn].
 func Default() *Registry {
 	r := &Registry{}
 	r.Stage("embed", step[Embed])
 	r.Stage("classify", step[Classify])
+	r.Stage("infer", step[Infer])
 	r.Stage("select", step[Select])
 	r.Stage("drop", step[Drop])
 	r.Stage("rename", step[Rename])

@@ -86,17 +86,6 @@ func (e *Env) Model(ctx context.Context, cfg infer.Config) (*infer.Model, error)
 // OnClose has f called when the job has ended; the last one given is called first.
 func (e *Env) OnClose(f func() error) { e.closers = append(e.closers, f) }
 
-// pool is a step's own number of actors and batch size, else the job's.
-func (e *Env) pool(actors int, batch BatchSize) (int, BatchSize) {
-	if actors == 0 {
-		actors = e.Settings.Actors
-	}
-	if batch == 0 {
-		batch = e.Settings.BatchSize
-	}
-	return actors, batch
-}
-
 func (e *Env) close() error {
 	var errs []error
 	for i := len(e.closers) - 1; i >= 0; i-- {

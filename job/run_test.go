@@ -222,7 +222,7 @@ func TestJobInGo(t *testing.T) {
 	require.NoError(t, err)
 	assert.Len(t, output(t, out), 4)
 
-	j.Stages = []job.Stage{{Name: "embed", Step: job.Embed{Actors: -1}}, {Name: "mine"}}
+	j.Stages = []job.Stage{{Name: "embed", Step: job.Embed{Inference: job.Inference{Actors: -1}}}, {Name: "mine"}}
 	j.Sink = job.Sink{Mode: "over"}
 	j.Settings.OnError = "stop"
 	_, err = j.Run(t.Context(), job.Options{})

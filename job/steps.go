@@ -7,93 +7,8 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/penstock-data/penstock/expr"
-	"github.com/penstock-data/penstock/infer"
 	"github.com/penstock-data/penstock/pipeline"
 )
-
-// Embed adds embeddings of a column of text, as fixed_size_list<float32>.
-type Embed struct {
-	Model     string    `yaml:"model" check:"required"` // a model folder, or an ONNX file in one
-	Column    string    `yaml:"column"`                 // of text; empty: "text"
-	Output    string    `yaml:"output"`                 // empty: "embedding"
-	Normalize *bool     `yaml:"normalize"`              // to length 1; nil: as the model's files say
-	Prompt    string    `yaml:"prompt"`                 // name of one of the model's prompts, put before every text
-	Variant   string    `yaml:"variant"`                // which ONNX file of the folder: fp16 takes model_fp16.onnx
-	MaxTokens int       `yaml:"max_tokens" check:"min=1"`
-	Actors    int       `yaml:"actors" check:"min=1,max=10000"`        // calls of the model at once; 0: the job's, else 2
-	BatchSize BatchSize `yaml:"batch_size" check:"min=-1,max=1000000"` // rows; 0: the job's, else 64
-}
-
-// Add opens the model's description; its weights are loaded when rows come.
-func (s Embed) Add(ctx context.Context, env *Env, d *pipeline.Dataset) (*pipeline.Dataset, error) {
-	m, err := env.Model(ctx, infer.Config{Path: s.Model, Variant: s.Variant, MaxTokens: s.MaxTokens})
-	if err != nil {
-		return nil, err
-	}
-	cfg := infer.EmbedConfig{Column: orElse(s.Column, "text"), Output: s.Output, Prompt: s.Prompt}
-	if s.Normalize != nil {
-		cfg.Normalize = infer.Never
-		if *s.Normalize {
-			cfg.Normalize = infer.Always
-		}
-	}
-	actors, batch := env.pool(s.Actors, s.BatchSize)
-	cfg.Actors, cfg.BatchSize = actors, batch.rows()
-	task, err := m.Embed(cfg)
-	if err != nil {
-		return nil, err
-	}
-	task = marked{task, orElse(s.Output, "embedding"), s.Model}
-	return d.Run(task, batch.stageConfig(env.Name)), nil
-}
-
-// DefaultTemperature is that of [Classify].
-const DefaultTemperature = infer.DefaultTemperature
-
-// Classify adds the label whose description is most like a text, and its score: zero-shot,
-// by the embeddings of both.
-type Classify struct {
-	Model       string    `yaml:"model" check:"required"`
-	Column      string    `yaml:"column"`                                  // of text; empty: "text"
-	Labels      Labels    `yaml:"labels"`                                  // two or more, here or in a file
-	LabelsFile  string    `yaml:"labels_file"`                             // lines "name: description", "#" before comments
-	Template    string    `yaml:"template"`                                // {} stands for the label; empty: "This message is about {}."
-	Temperature float64   `yaml:"temperature" check:"min=0.0001,max=1000"` // of the softmax; 0: DefaultTemperature
-	LabelColumn string    `yaml:"label_column"`                            // empty: "label"
-	ScoreColumn string    `yaml:"score_column"`                            // empty: "score"
-	Variant     string    `yaml:"variant"`
-	MaxTokens   int       `yaml:"max_tokens" check:"min=1"`
-	Actors      int       `yaml:"actors" check:"min=1,max=10000"`
-	BatchSize   BatchSize `yaml:"batch_size" check:"min=-1,max=1000000"`
-}
-
-// Add opens the model's description; its weights are loaded when rows come.
-func (s Classify) Add(ctx context.Context, env *Env, d *pipeline.Dataset) (*pipeline.Dataset, error) {
-	labels := s.Labels
-	if s.LabelsFile != "" {
-		more, err := LoadLabels(s.LabelsFile)
-		if err != nil {
-			return nil, err
-		}
-		labels = append(labels[:len(labels):len(labels)], more...)
-	}
-	m, err := env.Model(ctx, infer.Config{Path: s.Model, Variant: s.Variant, MaxTokens: s.MaxTokens})
-	if err != nil {
-		return nil, err
-	}
-	cfg := infer.ZeroShotConfig{Column: orElse(s.Column, "text"), Labels: labels, Template: s.Template, Temperature: s.Temperature,
-		LabelColumn: s.LabelColumn, ScoreColumn: s.ScoreColumn}
-	if cfg.Temperature == 0 {
-		cfg.Temperature = DefaultTemperature
-	}
-	actors, batch := env.pool(s.Actors, s.BatchSize)
-	cfg.Actors, cfg.BatchSize = actors, batch.rows()
-	task, err := m.ClassifyZeroShot(cfg)
-	if err != nil {
-		return nil, err
-	}
-	return d.Run(task, batch.stageConfig(env.Name)), nil
-}
 
 // Select keeps the columns that are named, in that order.
 type Select Strings
@@ -224,30 +139,6 @@ func (s RandomizeBlockOrder) Add(_ context.Context, env *Env, d *pipeline.Datase
 		s.Seed = env.Settings.Seed
 	}
 	return d.RandomizeBlockOrder(s.Seed), nil
-}
-
-// Pool puts a number of actors and a batch size, where they are not 0, in the place of
-// what the stages with models say.
-func (j *Job) Pool(actors int, batch BatchSize) {
-	j.eachBranch(func(_ string, b Branch) {
-		for i, s := range b.Stages {
-			switch step := s.Step.(type) {
-			case Embed:
-				step.Actors, step.BatchSize = over(actors, step.Actors), over(batch, step.BatchSize)
-				b.Stages[i].Step = step
-			case Classify:
-				step.Actors, step.BatchSize = over(actors, step.Actors), over(batch, step.BatchSize)
-				b.Stages[i].Step = step
-			}
-		}
-	})
-}
-
-func over[T ~int](n, was T) T {
-	if n != 0 {
-		return n
-	}
-	return was
 }
 
 func orElse(s, other string) string {

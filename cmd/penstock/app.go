@@ -25,6 +25,7 @@ type app struct {
 type grammar struct {
 	Classify classifyCmd `cmd:"" help:"Label text by how much it is like descriptions of the labels."`
 	Embed    embedCmd    `cmd:"" help:"Add embeddings of a column of text."`
+	Infer    inferCmd    `cmd:"" help:"Take columns of numbers through any ONNX model."`
 	Run      runCmd      `cmd:"" help:"Run a job that is written down as YAML."`
 	Inspect  inspectCmd  `cmd:"" help:"Say what a data file, a folder or a model holds."`
 	Doctor   doctorCmd   `cmd:"" help:"Say what jobs need, what of it was found here, and how to get the rest."`

@@ -15,7 +15,7 @@ import (
 // TestHelp holds the help of every verb: scripts rely on the names. `go test
 // ./cmd/penstock -update` writes it anew.
 func TestHelp(t *testing.T) {
-	for _, verb := range []string{"", "classify", "embed", "run", "inspect", "doctor", "search"} {
+	for _, verb := range []string{"", "classify", "embed", "infer", "run", "inspect", "doctor", "search"} {
 		t.Run("penstock "+verb, func(t *testing.T) {
 			args := []string{"--help"}
 			if verb != "" {
@@ -65,6 +65,7 @@ func TestContract(t *testing.T) {
 	for verb, own := range map[string]string{
 		"classify": "--model --labels --labels-file --template --temperature --input --column --output",
 		"embed":    "--model --input --column --output",
+		"infer":    "--model --bind --outputs --variant --threads-per-actor --input --output",
 		"run":      "--set",
 	} {
 		help := penstock(t, verb, "--help").stdout

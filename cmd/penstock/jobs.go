@@ -83,7 +83,6 @@ func (f *jobFlags) settings() job.Settings {
 // inOut are the flags that say what is read and where it goes.
 type inOut struct {
 	Input  paths  `group:"Input and output:" required:"" placeholder:"PATH…" help:"Files, folders and globs to read: text, JSON Lines, CSV, Parquet, Arrow IPC, also .gz and .zst."`
-	Column string `group:"Input and output:" default:"text" help:"The column of text. Files of lines have the one column text."`
 	Output string `group:"Input and output:" required:"" placeholder:"DIR" help:"Folder to write."`
 }
 
@@ -94,61 +93,6 @@ func (f *inOut) job(flags *jobFlags, stages ...job.Stage) *job.Job {
 		Sink:     job.Sink{Format: flags.Format, Path: f.Output, Mode: flags.Mode},
 		Settings: flags.settings(),
 	}
-}
-
-type classifyCmd struct {
-	Model       string   `required:"" placeholder:"DIR" help:"Model folder, as Hugging Face has them, or an ONNX file in one."`
-	Labels      []string `sep:"none" placeholder:"A,B,…" help:"Labels, each as a name or \"name: description\"."`
-	LabelsFile  string   `placeholder:"FILE" help:"Labels from a file, one a line as \"name: description\"; # begins a comment."`
-	Template    string   `default:"This message is about {}." help:"What a text is compared with: {} stands for the label's description, or its name."`
-	Temperature float64  `placeholder:"0.033" help:"Of the softmax that makes scores of cosines: lower is surer. Default: 1/30."`
-	inOut       `embed:""`
-	jobFlags    `embed:""`
-}
-
-func (classifyCmd) Help() string {
-	return `Adds the columns label (string) and score (float32). No training is needed: a text gets the label whose sentence has the embedding that is most like its own.
-
-Example:
-
-    penstock classify --model build/models/all-MiniLM-L6-v2 --labels "order,billing,spam: a scam or a prize" --input examples/messages.txt --output out --show 5
-`
-}
-
-func (c *classifyCmd) Run(ctx context.Context, a *app) error {
-	step := job.Classify{Model: c.Model, LabelsFile: c.LabelsFile, Column: c.Column, Template: c.Template, Temperature: c.Temperature}
-	for _, list := range c.Labels {
-		labels, err := job.ParseLabels(list)
-		if err != nil {
-			return misuse{err}
-		}
-		step.Labels = append(step.Labels, labels...)
-	}
-	if len(c.Labels) == 0 && c.LabelsFile == "" {
-		return misuse{errors.New("missing flags: --labels=A,B,… or --labels-file=FILE")}
-	}
-	return a.execute(ctx, c.job(&c.jobFlags, job.Stage{Name: "classify", Step: step}), &c.jobFlags)
-}
-
-type embedCmd struct {
-	Model    string `required:"" placeholder:"DIR" help:"Model folder, as Hugging Face has them, or an ONNX file in one."`
-	Prompt   string `placeholder:"NAME" help:"One of the model's prompts, put before every text."`
-	inOut    `embed:""`
-	jobFlags `embed:""`
-}
-
-func (embedCmd) Help() string {
-	return `Adds the column embedding (fixed_size_list<float32>). A null text has a null embedding.
-
-Example:
-
-    penstock embed --model build/models/all-MiniLM-L6-v2 --input in/*.parquet --column text --output out
-`
-}
-
-func (c *embedCmd) Run(ctx context.Context, a *app) error {
-	step := job.Embed{Model: c.Model, Prompt: c.Prompt, Column: c.Column}
-	return a.execute(ctx, c.job(&c.jobFlags, job.Stage{Name: "embed", Step: step}), &c.jobFlags)
 }
 
 type runCmd struct {
@@ -183,6 +127,7 @@ Stages are done in their order. All that there are (union takes a list of branch
       - materialize                        # keep the rows up to here in memory
       - embed: {model: DIR, column: text, batch_size: auto}
       - classify: {model: DIR, labels: [ham, spam: a scam or a prize]}
+      - infer: {model: any.onnx, bind: {image: pixels}, outputs: {logits: scores}}
 
 Settings of sink: path, format, mode, max_rows_per_file, min_rows_per_file, partition_by, file_name, compression. Of run: memory_limit, cpus, preserve_order, on_error, max_errors, max_error_fraction, batch_size, actors, admission (bytes or rate), seed, show.
 
