@@ -46,7 +46,7 @@ type vectors interface {
 
 // tokenVectors takes those of every token instead, where the spec's pooling is everyToken.
 type tokenVectors interface {
-	tokens(i int32, out *output, row, first, n int) // n of them, from the first on
+	tokenVectors(i int32, out *output, row, first, n int) // n of them, from the first on
 }
 
 func newCaller(s *session, spec *textSpec, cfg Config, pad int32, size activations, book func(stage.Purpose, int64)) (*caller, error) {
@@ -181,7 +181,7 @@ func (c *caller) run(rows []row, into vectors) (padded int64, err error) {
 			first = length - len(r.ids)
 		}
 		if c.spec.pooling == everyToken {
-			into.(tokenVectors).tokens(r.at, &out, i, first, len(r.ids))
+			into.(tokenVectors).tokenVectors(r.at, &out, i, first, len(r.ids))
 			continue
 		}
 		c.spec.pooling.pool(into.at(r.at), &out, i, first, len(r.ids))

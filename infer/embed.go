@@ -33,8 +33,24 @@ type EmbedConfig struct {
 	BatchSize int    // rows at most of a batch; 0: as many as fit a run, 64 without packing
 	Actors    int    // callers of the model at once; 0: 2
 	Normalize Normalize
-	Prompt    string // name of one of the model's prompts, put before every text; empty: none
+	// Prompt is put before every text: the name of one of the model's prompts, or, where it
+	// has a space or a colon in it, the prompt itself. Empty: the model's default, where it
+	// has one; "none": none.
+	Prompt string
+	// ModelOutput names the output of the model that is taken. Empty: see [Open].
+	ModelOutput string
+	// Pooling takes the place of the model's own. 0: the model's.
+	Pooling Pooling
+	// Dimensions cuts the vectors to their first components, for models that were trained
+	// for it (Matryoshka); they are normalised after that. 0: whole vectors.
+	Dimensions int
+	// Chunk cuts texts into pieces that become rows of their own; see [tokenize.Chunk]. Zero:
+	// texts are cut off at the model's limit.
+	Chunk Chunk
 }
+
+// Chunk is how long texts are cut.
+type Chunk = tokenize.Chunk
 
 // Embed makes a task that adds a column fixed_size_list<float32>[Info.Dim] to rows with a
 // column of text. A null text gives a null embedding. The task may be used in several
@@ -51,15 +67,38 @@ func (m *Model) Embed(c EmbedConfig) (stage.Task, error) {
 	if err != nil {
 		return nil, err
 	}
+	spec := m.spec
+	if c.ModelOutput != "" || c.Pooling != NoPooling {
+		if spec, err = m.feed.vectors(m.file, m.folder, c.ModelOutput, c.Pooling); err != nil {
+			return nil, err
+		}
+	}
+	dim, err := m.dimensions(spec, c.Dimensions)
+	if err != nil {
+		return nil, err
+	}
 	c.Output = orElse(c.Output, "embedding")
-	on := m.spec.normalize
+	on := spec.normalize
 	if c.Normalize != AsModel {
 		on = c.Normalize == Always
 	}
-	return &textTask{model: m, spec: m.spec, name: "embed", column: c.Column, prefix: prefix, tokenizer: tok,
+	tokens := textColumn(c.Column, prefix)
+	tokens[0].Chunk = c.Chunk
+	return &textTask{model: m, spec: spec, name: "embed", tokens: tokens, tokenizer: tok,
 		batch: c.BatchSize, actors: positive(c.Actors, 2),
-		settings: map[string]any{"output": c.Output, "normalize": on},
-		head:     &embedHead{name: c.Output, dim: m.spec.dim, normalize: on}}, nil
+		settings: map[string]any{"output": c.Output, "normalize": on, "dimensions": dim},
+		head:     &embedHead{name: c.Output, dim: dim, full: spec.dim, normalize: on}}, nil
+}
+
+// dimensions is how many components of a spec's vectors are kept.
+func (m *Model) dimensions(spec *textSpec, asked int) (int, error) {
+	if asked < 0 || asked > spec.dim {
+		return 0, fmt.Errorf("infer: embed: %d dimensions were asked for: the vectors of %s have %d", asked, m.cfg.Path, spec.dim)
+	}
+	if asked == 0 {
+		return spec.dim, nil
+	}
+	return asked, nil
 }
 
 // embedder is the tokeniser of a model that embeds text, or why it cannot.
@@ -70,11 +109,18 @@ func (m *Model) embedder() (*tokenize.Tokenizer, error) {
 	return m.tokenizer()
 }
 
+// NoPrompt is the name that stands for no prompt, the model's default neither.
+const NoPrompt = "none"
+
 func (m *Model) prompt(name string) (string, error) {
-	if name == "" {
+	name = orElse(name, m.folder.prompt)
+	text, ok := m.folder.prompts[name]
+	if name == "" || !ok && name == NoPrompt {
 		return "", nil
 	}
-	text, ok := m.folder.prompts[name]
+	if !ok && strings.ContainsAny(name, " :\n\t") {
+		text, ok = name, true
+	}
 	if ok && m.folder.pooling.Prompt != nil && !*m.folder.pooling.Prompt {
 		return "", fmt.Errorf("infer: model %s leaves the prompt out of its pooling, which is not supported", m.cfg.Path)
 	}
@@ -86,7 +132,7 @@ func (m *Model) prompt(name string) (string, error) {
 		have = append(have, p)
 	}
 	slices.Sort(have)
-	msg := fmt.Sprintf("infer: model %s has no prompt %q (prompts: %s)", m.cfg.Path, name, strings.Join(have, ", "))
+	msg := fmt.Sprintf("infer: model %s has no prompt %q (prompts: %s; a text in its place has a space or a colon)", m.cfg.Path, name, strings.Join(have, ", "))
 	if near := stage.Nearest(name, have); near != "" {
 		msg += fmt.Sprintf("; did you mean %q?", near)
 	}
@@ -110,7 +156,8 @@ func positive(n, other int) int {
 // embedHead writes vectors into the column as they are.
 type embedHead struct {
 	name      string
-	dim       int
+	dim       int // of the column
+	full      int // of the model's vectors
 	normalize bool
 }
 
@@ -125,6 +172,9 @@ func (h *embedHead) begin(env stage.Env, n int) (columns, error) {
 	c := &embedColumns{head: h, n: n, values: memory.NewResizableBuffer(mem), mem: mem}
 	c.values.Resize(n * h.dim * arrow.Float32SizeBytes)
 	c.floats = unsafe.Slice((*float32)(unsafe.Pointer(&c.values.Bytes()[0])), n*h.dim)
+	if h.dim < h.full {
+		c.whole = make([]float32, h.full)
+	}
 	return c, nil
 }
 
@@ -137,15 +187,27 @@ type embedColumns struct {
 	values *memory.Buffer
 	valid  *memory.Buffer // nil while no row is null
 	floats []float32
+	whole  []float32 // a vector that is to be cut; nil: none is
+}
+
+func (c *embedColumns) of(row int32) []float32 {
+	return c.floats[int(row)*c.head.dim : (int(row)+1)*c.head.dim]
 }
 
 func (c *embedColumns) at(i int32) []float32 {
-	return c.floats[int(i)*c.head.dim : (int(i)+1)*c.head.dim]
+	if c.whole != nil {
+		return c.whole
+	}
+	return c.of(i)
 }
 
 func (c *embedColumns) done(i int32) {
+	v := c.of(i)
+	if c.whole != nil {
+		copy(v, c.whole)
+	}
 	if c.head.normalize {
-		normalize(c.at(i))
+		normalize(v)
 	}
 }
 
@@ -154,7 +216,7 @@ func (c *embedColumns) null(i int32) {
 		c.valid = allValid(c.mem, c.n)
 	}
 	bitutil.ClearBit(c.valid.Bytes(), int(i))
-	clear(c.at(i))
+	clear(c.of(i))
 	c.nulls++
 }
 

@@ -86,7 +86,7 @@ func (m *Model) RunOutput(ctx context.Context, name string, p Pooling, logits in
 // everyVector puts the vectors of a text's tokens one behind the other.
 type everyVector struct{ *vectorList }
 
-func (v *everyVector) tokens(i int32, out *output, row, first, n int) {
+func (v *everyVector) tokenVectors(i int32, out *output, row, first, n int) {
 	v.list[i] = nil
 	for t := first; t < first+n; t++ {
 		v.list[i] = append(v.list[i], out.vector(row, t)...)

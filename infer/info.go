@@ -20,7 +20,9 @@ type Info struct {
 	Producer  string // the program that wrote the ONNX file
 	Opset     int64  // of ONNX's own operators
 	ModelType string // "bert"; empty: not said
-	Task      string // "embed", "classify", "infer" where it takes no text, or "unknown"
+	// Task is what the model is for: "embed", "classify", "zeroshot" (a model of
+	// entailment), "ner", "rerank", "infer" where it takes no text, or "unknown".
+	Task      string
 	Inputs    []TensorInfo
 	Outputs   []TensorInfo
 	MaxTokens int // of a text, special ones included; 0: no limit is known
@@ -44,19 +46,35 @@ func (m *Model) Inspect() Info {
 		ModelType: f.config.ModelType, Inputs: slices.Clone(m.file.inputs), Outputs: slices.Clone(m.file.outputs),
 		MaxTokens: m.maxTokens(), Prompts: f.prompts, Labels: f.labels, Variants: variants(f.dir)}
 	info.Task = m.task()
-	if m.cannot != nil && info.Task != "infer" {
-		info.Cannot = m.cannot.Error()
-		return info
-	}
-	if info.Task == "embed" {
+	cannot := m.cannot
+	switch info.Task {
+	case "infer":
+		cannot = nil
+	case "ner":
+		_, info.Labels, cannot = m.scores(info.Task, 3)
+	case "classify", "zeroshot", "rerank":
+		_, info.Labels, cannot = m.scores(info.Task, 2)
+	case "embed":
 		info.Dim, info.Pooling, info.Normalize = m.spec.dim, m.spec.pooling, m.spec.normalize
+	}
+	if cannot != nil {
+		info.Cannot, info.Labels = cannot.Error(), f.labels
 	}
 	return info
 }
 
 func (m *Model) task() string {
-	for _, a := range m.folder.config.Architectures {
-		if strings.Contains(a, "Classification") {
+	c := &m.folder.config
+	for _, a := range c.Architectures {
+		switch {
+		case strings.Contains(a, "TokenClassification"):
+			return "ner"
+		case !strings.Contains(a, "Classification"):
+		case entailment(m.folder.labels) >= 0:
+			return "zeroshot"
+		case c.Sentence.Activation != "" || c.OldActivation != "", len(m.folder.labels) == 1 && m.folder.labels[0] == "LABEL_0" && c.ProblemType == "":
+			return "rerank" // one label without a name: a cross-encoder
+		default:
 			return "classify"
 		}
 	}

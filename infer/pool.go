@@ -24,6 +24,12 @@ func (p Pooling) String() string {
 	return [...]string{"none (in the model)", "mean", "cls", "max", "lasttoken", "none (every token)"}[p]
 }
 
+// ParsePooling reads the name of a pooling: model, mean, cls, max or lasttoken.
+func ParsePooling(name string) (Pooling, error) {
+	i, err := choose("pooling", name, []string{"model", "mean", "cls", "max", "lasttoken"})
+	return Pooling(i), err
+}
+
 // pool writes into dst the vector of a row of the output, whose real tokens are n from the
 // first on. It sums in float32, as the reference implementations do.
 func (p Pooling) pool(dst []float32, out *output, row, first, n int) {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
@@ -13,8 +14,16 @@ import (
 	"github.com/penstock-data/penstock/stage"
 )
 
-// tokensColumn carries the ids from the tokeniser to the model. It is gone behind it.
-const tokensColumn = "__tokens"
+// These carry what a tokeniser makes of a row to the model: the ids of its text or texts,
+// those of a second text, the types of the tokens, where they stand in the text, and where
+// each of several texts ends. They are gone behind the model.
+const (
+	tokensColumn = "__tokens"
+	otherColumn  = "__other_tokens"
+	typesColumn  = "__token_types"
+	spansColumn  = "__token_spans"
+	endsColumn   = "__token_ends"
+)
 
 // head makes columns of the vectors that a model gives.
 type head interface {
@@ -25,22 +34,27 @@ type head interface {
 	begin(env stage.Env, n int) (columns, error)
 }
 
-// columns are being filled. A row that is neither done nor null must not be.
+// columns are being filled. A row that is neither done nor null must not be. Where a row
+// has several texts, vectors come text by text: text k of row i is number i*per + k.
 type columns interface {
 	vectors
-	null(i int32)
+	null(row int32)
 	record() arrow.Record // the caller's
 	drop()                // instead of record
 }
 
-// textTask is a tokeniser and a model with a head behind it.
+// batchReader is implemented by columns that want to see the batch itself.
+type batchReader interface{ read(in stage.Batch) }
+
+// textTask is one or two tokenisers and a model with a head behind them.
 type textTask struct {
 	model     *Model
 	spec      *textSpec // how the model is run for this task
 	name      string
-	column    string
-	prefix    string
-	batch     int // rows; 0: as many as fit a run, 64 where they are not packed
+	tokens    []tokenize.StageConfig
+	per       int      // texts of a row; 0: 1
+	more      []string // columns that the head reads, too
+	batch     int      // rows; 0: as many as fit a run, 64 where they are not packed
 	actors    int
 	settings  any // of the stage's identity
 	head      head
@@ -51,9 +65,30 @@ func (t *textTask) Expand(p stage.Placement) ([]stage.Stage, error) {
 	if p.Device != stage.CPU {
 		return nil, fmt.Errorf("infer: %s: this build runs models on the CPU, not on %s", t.name, p.Device)
 	}
-	tokens := tokenize.NewStage(t.tokenizer, tokenize.StageConfig{Column: t.column, Output: tokensColumn, Prefix: t.prefix,
-		Digests: t.model.digests})
-	return []stage.Stage{tokens, &textStage{task: t}}, nil
+	var stages []stage.Stage
+	for _, c := range t.tokens {
+		c.Digests = t.model.digests
+		stages = append(stages, tokenize.NewStage(t.tokenizer, c))
+	}
+	return append(stages, &textStage{task: t}), nil
+}
+
+// textColumn is how a column of text is tokenised where nothing else is asked for.
+func textColumn(column, prefix string) []tokenize.StageConfig {
+	return []tokenize.StageConfig{{Column: column, Output: tokensColumn, Prefix: prefix}}
+}
+
+// tokenColumns are those that the tokenisers add for the model.
+func (t *textTask) tokenColumns() []string {
+	var out []string
+	for _, c := range t.tokens {
+		for _, name := range []string{c.Output, c.Types, c.Spans, c.Pair.Ends} {
+			if name != "" {
+				out = append(out, name)
+			}
+		}
+	}
+	return out
 }
 
 // textStage is the part of a textTask that runs the model.
@@ -78,22 +113,34 @@ func (s *textStage) Bind(in []*arrow.Schema) (*stage.Bound, error) {
 	if len(in) != 1 {
 		return nil, fmt.Errorf("infer: %s: takes one input, not %d", s.task.name, len(in))
 	}
-	at, err := stage.Column(in[0], tokensColumn)
-	if err != nil {
-		return nil, err
-	}
-	if t := in[0].Field(at).Type; !arrow.TypeEqual(t, arrow.ListOf(arrow.PrimitiveTypes.Int32)) {
-		return nil, &stage.ColumnError{Column: tokensColumn, Problem: fmt.Sprintf("is %s, not list<int32>", t)}
-	}
 	t := s.task
+	hidden := t.tokenColumns()
+	for _, name := range hidden {
+		at, err := stage.Column(in[0], name)
+		if err != nil {
+			return nil, err
+		}
+		if t := in[0].Field(at).Type; !arrow.TypeEqual(t, arrow.ListOf(arrow.PrimitiveTypes.Int32)) {
+			return nil, &stage.ColumnError{Column: name, Problem: fmt.Sprintf("is %s, not list<int32>", t)}
+		}
+	}
+	for _, name := range t.more {
+		at, err := stage.Column(in[0], name)
+		if err != nil {
+			return nil, err
+		}
+		if typ := in[0].Field(at).Type; !tokenize.IsText(typ) {
+			return nil, &stage.ColumnError{Column: name, Problem: fmt.Sprintf("is %s, not text (string)", typ)}
+		}
+	}
 	for _, f := range t.head.fields() {
 		if len(in[0].FieldIndices(f.Name)) > 0 {
 			return nil, &stage.ColumnError{Column: f.Name, Problem: "the input has it already, and the result would take its place: give the result another name, or rename or drop that column first"}
 		}
 	}
 	need := stage.Need{
-		Reads: []string{tokensColumn}, Drops: []string{tokensColumn}, Adds: t.head.fields(),
-		Rows: stage.OneToOne, Batch: t.policy(), Cost: tokenCost, Views: true,
+		Reads: slices.Concat(hidden, t.more), Drops: hidden, Adds: t.head.fields(),
+		Rows: stage.OneToOne, Batch: t.policy(), Cost: t.cost, Views: true,
 		RowWise: true, Retryable: true, Deterministic: true,
 		CPU: float64(t.model.cfg.threads()), Workers: stage.Pool{Min: t.actors, Max: t.actors},
 	}
@@ -111,12 +158,18 @@ func (t *textTask) policy() stage.Policy {
 	return stage.Policy{MaxRows: t.batch, MaxCost: int64(cfg.runTokens()), LookAheadRows: cfg.lookAhead()}
 }
 
-// tokenCost is the number of tokens: the difference of two offsets.
-func tokenCost(rec arrow.Record, dst []int32) {
-	list := rec.Column(0).(*array.List)
-	offsets := list.Offsets()[list.Data().Offset():]
-	for i := range dst {
-		dst[i] = offsets[i+1] - offsets[i]
+// cost is the number of tokens: the difference of two offsets, of each list of them.
+func (t *textTask) cost(rec arrow.Record, dst []int32) {
+	clear(dst)
+	for c, name := range t.tokenColumns() {
+		if name != tokensColumn && name != otherColumn {
+			continue
+		}
+		list := rec.Column(c).(*array.List)
+		offsets := list.Offsets()[list.Data().Offset():]
+		for i := range dst {
+			dst[i] += offsets[i+1] - offsets[i]
+		}
 	}
 }
 
@@ -157,6 +210,9 @@ func (w *textWorker) Process(ctx context.Context, in stage.Batch, emit func(stag
 		return err
 	}
 	nulls := w.gather(in, cols)
+	if r, ok := cols.(batchReader); ok {
+		r.read(in)
+	}
 	stats, err := w.caller.embed(ctx, w.rows, cols)
 	clear(w.rows) // they are the batch's
 	if err != nil {
@@ -192,26 +248,80 @@ func fieldBytes(t arrow.DataType) int {
 	return 16
 }
 
-// gather lists the rows that the model has to see.
+// gather lists the texts that the model has to see.
 func (w *textWorker) gather(in stage.Batch, cols columns) (nulls int64) {
 	w.rows = w.rows[:0]
+	per := int32(max(w.task.per, 1))
 	at := int32(0)
 	for _, part := range in.Parts {
-		list := part.Record.Column(0).(*array.List)
-		offsets := list.Offsets()[list.Data().Offset():]
-		ids := list.ListValues().(*array.Int32).Int32Values()
+		lists := w.lists(part.Record)
 		for i := range part.NumRows() {
 			r := part.Row(i)
-			if list.IsNull(r) {
+			if lists.null(r) {
 				cols.null(at)
 				nulls++
 			} else {
-				w.rows = append(w.rows, row{ids: ids[offsets[r]:offsets[r+1]], at: at})
+				w.rows = lists.texts(w.rows, r, at*per)
 			}
 			at++
 		}
 	}
 	return nulls
+}
+
+// tokenLists are the columns of tokens of a record; nil: there is none of that kind.
+type tokenLists struct{ ids, others, types, ends *array.List }
+
+func (w *textWorker) lists(rec arrow.Record) (l tokenLists) {
+	for c, name := range w.task.tokenColumns() {
+		list := rec.Column(c).(*array.List)
+		switch name {
+		case tokensColumn:
+			l.ids = list
+		case otherColumn:
+			l.others = list
+		case typesColumn:
+			l.types = list
+		case endsColumn:
+			l.ends = list
+		}
+	}
+	return l
+}
+
+func (l *tokenLists) null(r int) bool {
+	return l.ids.IsNull(r) || l.others != nil && l.others.IsNull(r)
+}
+
+// texts appends those of a row, which are numbered from at on.
+func (l *tokenLists) texts(rows []row, r int, at int32) []row {
+	ids := listOf(l.ids, r)
+	var types []int32
+	if l.types != nil {
+		types = listOf(l.types, r)
+	}
+	ends := []int32{int32(len(ids))}
+	if l.ends != nil {
+		ends = listOf(l.ends, r)
+	}
+	from := int32(0)
+	for k, to := range ends {
+		next := row{ids: ids[from:to], at: at + int32(k)}
+		if types != nil {
+			next.types = types[from:to]
+		}
+		rows, from = append(rows, next), to
+	}
+	if l.others != nil {
+		rows = append(rows, row{ids: listOf(l.others, r), at: at + 1})
+	}
+	return rows
+}
+
+// listOf are the numbers of a row of a list<int32>.
+func listOf(list *array.List, row int) []int32 {
+	from, to := list.ValueOffsets(row)
+	return list.ListValues().(*array.Int32).Int32Values()[from:to]
 }
 
 func (w *textWorker) Finish(context.Context, func(stage.Output) error) error { return nil }

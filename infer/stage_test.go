@@ -230,7 +230,7 @@ func TestZeroShot(t *testing.T) {
 	texts, want := expected(t)
 	m := tinyModel(t, "plain")
 	labels := []infer.Label{{Name: "first", Description: "a b c"}, {Name: "d"}, {Name: "third", Description: "z z"}}
-	task, err := m.ClassifyZeroShot(infer.ZeroShotConfig{Column: "text", Labels: labels, Template: "{}", Temperature: 0.2, ScoreColumn: "p"})
+	task, err := m.ClassifyZeroShot(infer.ZeroShotConfig{Column: "text", Labels: labels, Template: "{}", Temperature: 0.2, Scored: infer.Scored{ScoreColumn: "p"}})
 	require.NoError(t, err)
 	b := newBooks(t)
 	c := openChain(t, task, textSchema, b.env())
@@ -266,7 +266,7 @@ func TestZeroShot(t *testing.T) {
 
 func TestZeroShotFaults(t *testing.T) {
 	m := tinyModel(t, "plain")
-	_, err := m.ClassifyZeroShot(infer.ZeroShotConfig{Labels: []infer.Label{{Name: "a"}}, Template: "about", Temperature: -1, ScoreColumn: "label"})
+	_, err := m.ClassifyZeroShot(infer.ZeroShotConfig{Labels: []infer.Label{{Name: "a"}}, Template: "about", Temperature: -1, Scored: infer.Scored{ScoreColumn: "label"}})
 	for _, part := range []string{"Column is empty", "two or more", "has no {}", "temperature -1", `column "label"`} {
 		require.ErrorContains(t, err, part)
 	}

@@ -15,6 +15,10 @@ func (m *Model) EmbedTexts(ctx context.Context, texts []string) ([][]float32, er
 	if err != nil {
 		return nil, err
 	}
+	prefix, err := m.prompt("")
+	if err != nil {
+		return nil, err
+	}
 	if err := m.beginCall(); err != nil {
 		return nil, err
 	}
@@ -25,7 +29,7 @@ func (m *Model) EmbedTexts(ctx context.Context, texts []string) ([][]float32, er
 	}
 	rows := make([]row, len(texts))
 	for i, text := range texts {
-		rows[i] = row{ids: tok.AppendIDs(nil, text), at: int32(i)}
+		rows[i] = row{ids: tok.AppendIDs(nil, prefix+text), at: int32(i)}
 	}
 	out := newVectorList(len(texts), m.spec.dim, m.spec.normalize)
 	_, err = c.embed(ctx, rows, out)

@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"strings"
 	"sync"
 
 	"github.com/apache/arrow/go/v17/arrow"
-	"github.com/apache/arrow/go/v17/arrow/array"
 
 	"github.com/penstock-data/penstock/stage"
 )
@@ -32,10 +32,12 @@ type ZeroShotConfig struct {
 	// Temperature of the softmax over the cosines. Cosines of unlike sentences differ
 	// by tenths: without it every score would be near 1/labels. 0: 0.05.
 	Temperature float64
-	LabelColumn string // empty: "label"
-	ScoreColumn string // empty: "score"
-	BatchSize   int    // rows at most of a batch; 0: as many as fit a run, 64 without packing
-	Actors      int    // callers of the model at once; 0: 2
+	// MultiLabel says that labels do not exclude each other: each has a score of its own,
+	// from 0 to 1. Only models of entailment can.
+	MultiLabel bool
+	Scored
+	BatchSize int // rows at most of a batch; 0: as many as fit a run, 64 without packing
+	Actors    int // callers of the model at once; 0: 2
 }
 
 // DefaultTemplate and DefaultTemperature are what [ZeroShotConfig] has where it says
@@ -46,35 +48,44 @@ const (
 	DefaultTemperature = 1.0 / 30
 )
 
-// ClassifyZeroShot makes a task that adds the label whose sentence is most like the text
-// (string) and its score (float32): cosine similarity of the embeddings, and softmax of
-// cosine / temperature over the labels. Of equal labels the first is taken. A null text
-// gives null in both.
+// ClassifyZeroShot makes a task that adds the labels that suit a text best. Of equal labels
+// the first is taken. A null text gives null.
+//
+// A model that embeds text compares the text with the labels' sentences: cosine similarity
+// of the embeddings, and softmax of cosine / temperature over the labels. A model of
+// entailment (one of its labels begins with "entail") reads the text with each sentence,
+// and says whether the sentence follows: softmax of that logit over the labels or, with
+// MultiLabel, over entailment and contradiction for each label by itself.
 func (m *Model) ClassifyZeroShot(c ZeroShotConfig) (stage.Task, error) {
+	if entailment(m.folder.labels) >= 0 {
+		return m.zeroShotByEntailment(c)
+	}
 	tok, err := m.embedder()
 	if err != nil {
 		return nil, err
 	}
+	if c.MultiLabel {
+		return nil, fmt.Errorf("infer: classify: model %s compares embeddings: for labels that do not exclude each other a model of entailment is needed", m.cfg.Path)
+	}
 	c.Template = orElse(c.Template, DefaultTemplate)
-	c.LabelColumn, c.ScoreColumn = orElse(c.LabelColumn, "label"), orElse(c.ScoreColumn, "score")
 	if c.Temperature == 0 {
 		c.Temperature = DefaultTemperature
 	}
-	if err := c.validate(); err != nil {
+	if err := c.validate(2); err != nil {
 		return nil, err
 	}
+	settings := c.Scored.settings()
+	maps.Copy(settings, map[string]any{"labels": c.Labels, "template": c.Template, "temperature": c.Temperature})
 	h := &zeroShotHead{config: c, dim: m.spec.dim}
 	for _, l := range c.Labels {
 		sentence := strings.ReplaceAll(c.Template, "{}", orElse(l.Description, l.Name))
 		h.sentences = append(h.sentences, tok.AppendIDs(nil, sentence))
 	}
-	return &textTask{model: m, spec: m.spec, name: "classify", column: c.Column, tokenizer: tok, head: h,
-		batch: c.BatchSize, actors: positive(c.Actors, 2),
-		settings: map[string]any{"labels": c.Labels, "template": c.Template, "temperature": c.Temperature,
-			"label_column": c.LabelColumn, "score_column": c.ScoreColumn}}, nil
+	return &textTask{model: m, spec: m.spec, name: "zeroshot", tokens: textColumn(c.Column, ""), tokenizer: tok, head: h,
+		batch: c.BatchSize, actors: positive(c.Actors, 2), settings: settings}, nil
 }
 
-func (c *ZeroShotConfig) validate() error {
+func (c *ZeroShotConfig) validate(labels int) error {
 	var errs []error
 	fault := func(format string, args ...any) {
 		errs = append(errs, fmt.Errorf("infer: classify: "+format, args...))
@@ -82,8 +93,8 @@ func (c *ZeroShotConfig) validate() error {
 	if c.Column == "" {
 		fault("Column is empty: name the column of text")
 	}
-	if len(c.Labels) < 2 {
-		fault("%d labels were given, two or more are needed", len(c.Labels))
+	if len(c.Labels) < labels {
+		fault("%d labels were given, %s are needed", len(c.Labels), map[int]string{1: "one or more", 2: "two or more"}[labels])
 	}
 	seen := map[string]bool{}
 	for i, l := range c.Labels {
@@ -98,13 +109,10 @@ func (c *ZeroShotConfig) validate() error {
 	if !strings.Contains(c.Template, "{}") {
 		fault("template %q has no {} for the label to stand in", c.Template)
 	}
-	if !(c.Temperature > 0) || math.IsInf(c.Temperature, 0) {
+	if labels > 1 && !(c.Temperature > 0) || math.IsInf(c.Temperature, 0) {
 		fault("temperature %v is not a positive number", c.Temperature)
 	}
-	if c.LabelColumn == c.ScoreColumn {
-		fault("label and score cannot both be column %q", c.LabelColumn)
-	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, c.Scored.validate())...)
 }
 
 // zeroShotHead compares vectors with those of the labels.
@@ -117,12 +125,7 @@ type zeroShotHead struct {
 	labels [][]float32 // their vectors, of length 1; nil: not made yet
 }
 
-func (h *zeroShotHead) fields() []arrow.Field {
-	return []arrow.Field{
-		{Name: h.config.LabelColumn, Type: arrow.BinaryTypes.String, Nullable: true},
-		{Name: h.config.ScoreColumn, Type: arrow.PrimitiveTypes.Float32, Nullable: true},
-	}
-}
+func (h *zeroShotHead) fields() []arrow.Field { return h.config.fields() }
 
 // prepare embeds the labels: the first worker does it for all.
 func (h *zeroShotHead) prepare(ctx context.Context, c *caller) error {
@@ -146,62 +149,39 @@ func (h *zeroShotHead) prepare(ctx context.Context, c *caller) error {
 func (h *zeroShotHead) begin(env stage.Env, n int) (columns, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return &zeroShotColumns{head: h, env: env, labels: h.labels, vector: make([]float32, h.dim),
-		cosines: make([]float64, len(h.labels)), best: make([]int32, n), score: make([]float32, n)}, nil
+	names := make([]string, len(h.config.Labels))
+	for i, l := range h.config.Labels {
+		names[i] = l.Name
+	}
+	return &zeroShotColumns{scoreColumns: h.config.begin(env, names, n), labels: h.labels, vector: make([]float32, h.dim),
+		cosines: make([]float64, len(h.labels)), temperature: h.config.Temperature}, nil
 }
 
 // zeroShotColumns holds one vector at a time.
 type zeroShotColumns struct {
-	head    *zeroShotHead
-	env     stage.Env
-	labels  [][]float32
-	vector  []float32
-	cosines []float64
-	best    []int32 // the label of each row; -1: null
-	score   []float32
+	*scoreColumns
+	labels      [][]float32
+	vector      []float32
+	cosines     []float64
+	temperature float64
 }
 
 func (c *zeroShotColumns) at(int32) []float32 { return c.vector }
 
-func (c *zeroShotColumns) null(i int32) { c.best[i] = -1 }
-
 func (c *zeroShotColumns) done(i int32) {
 	normalize(c.vector)
-	best := 0
+	top := math.Inf(-1)
 	for k, label := range c.labels {
 		c.cosines[k] = float64(dot(c.vector, label))
-		if c.cosines[k] > c.cosines[best] {
-			best = k
-		}
+		top = max(top, c.cosines[k])
 	}
 	// Relative to the best, so that no exponential overflows.
 	sum := 0.0
-	for _, cos := range c.cosines {
-		sum += math.Exp((cos - c.cosines[best]) / c.head.config.Temperature)
+	for k, cos := range c.cosines {
+		c.cosines[k] = math.Exp((cos - top) / c.temperature)
+		sum += c.cosines[k]
 	}
-	c.best[i], c.score[i] = int32(best), float32(1/sum)
-}
-
-func (c *zeroShotColumns) record() arrow.Record {
-	label := array.NewStringBuilder(c.env.Allocator(0))
-	defer label.Release()
-	score := array.NewFloat32Builder(c.env.Allocator(1))
-	defer score.Release()
-	label.Reserve(len(c.best))
-	score.Reserve(len(c.best))
-	for i, k := range c.best {
-		if k < 0 {
-			label.AppendNull()
-			score.AppendNull()
-			continue
-		}
-		label.Append(c.head.config.Labels[k].Name)
-		score.Append(c.score[i])
+	for k, e := range c.cosines {
+		c.of(i)[k] = float32(e / sum)
 	}
-	a, b := label.NewArray(), score.NewArray()
-	defer a.Release()
-	defer b.Release()
-	return array.NewRecord(arrow.NewSchema(c.head.fields(), nil), []arrow.Array{a, b}, int64(len(c.best)))
 }
-
-func (c *zeroShotColumns) drop() {}

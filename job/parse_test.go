@@ -97,7 +97,7 @@ func TestFaults(t *testing.T) {
 		"bool":              {in + out + "run: {preserve_order: yes please}\n", `j.yaml:3:23: run.preserve_order: want true or false, not the string "yes please"`},
 		"stages of a map":   {in + "stages: {embed: {}}\n" + out, "j.yaml:2:9: stages: want a list of stages, not a map"},
 		"unknown stage":     {in + "stages:\n  - embd: {model: m}\n" + out, `j.yaml:3:5: stages[0]: there is no stage "embd"; did you mean "embed"?`},
-		"stage far off":     {in + "stages: [xyzzy]\n" + out, `j.yaml:2:10: stages[0]: there is no stage "xyzzy" (known: classify, collect, drop, embed, filter, infer, limit, materialize, random_sample, randomize_block_order, rename, repartition, select, source_columns, union, with_column, zip)`},
+		"stage far off":     {in + "stages: [xyzzy]\n" + out, `j.yaml:2:10: stages[0]: there is no stage "xyzzy" (known: classify, collect, drop, embed, filter, infer, limit, materialize, ner, random_sample, randomize_block_order, rename, repartition, rerank, select, similarity, source_columns, union, with_column, zeroshot, zip)`},
 		"indentation":       {in + "stages:\n  - embed:\n    model: m\n" + out, "j.yaml:3:5: stages[0]: want a stage as a map of one key, such as `select: [id, text]`, not a map of 2 keys (is the indentation right?)"},
 		"stage is a number": {in + "stages: [3]\n" + out, "j.yaml:2:10: stages[0]: want a stage as a map of one key, such as `select: [id, text]`, not the number 3"},
 		"unknown setting":   {in + "stages:\n  - embed: {model: m, bach_size: 3}\n" + out, `j.yaml:3:23: stages[0].embed: unknown key "bach_size"; did you mean "batch_size"?`},

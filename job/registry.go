@@ -35,6 +35,10 @@ func Default() *Registry {
 	r := &Registry{}
 	r.Stage("embed", step[Embed])
 	r.Stage("classify", step[Classify])
+	r.Stage("zeroshot", step[Zeroshot])
+	r.Stage("ner", step[NER])
+	r.Stage("rerank", step[Rerank])
+	r.Stage("similarity", step[Similarity])
 	r.Stage("infer", step[Infer])
 	r.Stage("select", step[Select])
 	r.Stage("drop", step[Drop])

@@ -60,10 +60,16 @@ func (s *Inference) inference() *Inference { return s }
 // Embed adds embeddings of a column of text, as fixed_size_list<float32>.
 type Embed struct {
 	Inference
-	Column    string `yaml:"column"`    // of text; empty: "text"
-	Output    string `yaml:"output"`    // empty: "embedding"
-	Normalize *bool  `yaml:"normalize"` // to length 1; nil: as the model's files say
-	Prompt    string `yaml:"prompt"`    // name of one of the model's prompts, put before every text
+	Column      string `yaml:"column"`                   // of text; empty: "text"
+	Output      string `yaml:"output"`                   // empty: "embedding"
+	Normalize   *bool  `yaml:"normalize"`                // to length 1; nil: as the model's files say
+	Prompt      string `yaml:"prompt"`                   // put before every text: the name of one of the model's, or a text with a space or a colon; none: none; empty: the model's default
+	ModelOutput string `yaml:"model_output"`             // which output of the model; empty: the usual ones
+	Pooling     string `yaml:"pooling"`                  // mean, cls, max or lasttoken; empty: the model's
+	Dimensions  int    `yaml:"dimensions" check:"min=1"` // the first ones of a vector; 0: all
+	Chunk       int    `yaml:"chunk" check:"min=1"`      // cut long texts into rows of so many tokens; 0: cut them off at the model's limit
+	Overlap     int    `yaml:"overlap" check:"min=0"`    // tokens that a chunk shares with the one before
+	Average     bool   `yaml:"average_chunks"`           // rows stay whole, with the mean of their chunks' embeddings
 }
 
 // Add opens the model's description; its weights are loaded when rows come.
@@ -72,7 +78,11 @@ func (s Embed) Add(ctx context.Context, env *Env, d *pipeline.Dataset) (*pipelin
 	if err != nil {
 		return nil, err
 	}
-	cfg := infer.EmbedConfig{Column: orElse(s.Column, "text"), Output: s.Output, Prompt: s.Prompt}
+	cfg := infer.EmbedConfig{Column: orElse(s.Column, "text"), Output: orElse(s.Output, "embedding"), Prompt: s.Prompt, ModelOutput: s.ModelOutput,
+		Dimensions: s.Dimensions, Chunk: infer.Chunk{Tokens: s.Chunk, Overlap: s.Overlap, Together: s.Average}}
+	if cfg.Pooling, err = infer.ParsePooling(s.Pooling); err != nil {
+		return nil, err
+	}
 	if s.Normalize != nil {
 		cfg.Normalize = infer.Never
 		if *s.Normalize {
@@ -85,52 +95,15 @@ func (s Embed) Add(ctx context.Context, env *Env, d *pipeline.Dataset) (*pipelin
 	if err != nil {
 		return nil, err
 	}
-	task = marked{task, orElse(s.Output, "embedding"), s.Model}
-	return d.Run(task, batch.stageConfig(env.Name)), nil
-}
-
-// DefaultTemperature is that of [Classify].
-const DefaultTemperature = infer.DefaultTemperature
-
-// Classify adds the label whose description is most like a text, and its score: zero-shot,
-// by the embeddings of both.
-type Classify struct {
-	Inference
-	Column      string  `yaml:"column"`                                  // of text; empty: "text"
-	Labels      Labels  `yaml:"labels"`                                  // two or more, here or in a file
-	LabelsFile  string  `yaml:"labels_file"`                             // lines "name: description", "#" before comments
-	Template    string  `yaml:"template"`                                // {} stands for the label; empty: "This message is about {}."
-	Temperature float64 `yaml:"temperature" check:"min=0.0001,max=1000"` // of the softmax; 0: DefaultTemperature
-	LabelColumn string  `yaml:"label_column"`                            // empty: "label"
-	ScoreColumn string  `yaml:"score_column"`                            // empty: "score"
-}
-
-// Add opens the model's description; its weights are loaded when rows come.
-func (s Classify) Add(ctx context.Context, env *Env, d *pipeline.Dataset) (*pipeline.Dataset, error) {
-	labels := s.Labels
-	if s.LabelsFile != "" {
-		more, err := LoadLabels(s.LabelsFile)
-		if err != nil {
-			return nil, err
-		}
-		labels = append(labels[:len(labels):len(labels)], more...)
+	d = d.Run(marked{task, cfg.Output, s.Model}, batch.stageConfig(env.Name))
+	if !s.Average {
+		return d, nil
 	}
-	m, err := s.open(ctx, env)
+	average, err := m.AverageChunks(cfg)
 	if err != nil {
 		return nil, err
 	}
-	cfg := infer.ZeroShotConfig{Column: orElse(s.Column, "text"), Labels: labels, Template: s.Template, Temperature: s.Temperature,
-		LabelColumn: s.LabelColumn, ScoreColumn: s.ScoreColumn}
-	if cfg.Temperature == 0 {
-		cfg.Temperature = DefaultTemperature
-	}
-	actors, batch := s.pool(env)
-	cfg.Actors, cfg.BatchSize = actors, batch.rows()
-	task, err := m.ClassifyZeroShot(cfg)
-	if err != nil {
-		return nil, err
-	}
-	return d.Run(task, batch.stageConfig(env.Name)), nil
+	return d.Collect(cfg.Output).Run(marked{average, cfg.Output, s.Model}, pipeline.StageConfig{Name: env.Name}), nil
 }
 
 // Infer takes columns of numbers through a model of any kind, and adds a column for each of

@@ -23,14 +23,18 @@ type app struct {
 
 // grammar is the command line.
 type grammar struct {
-	Classify classifyCmd `cmd:"" help:"Label text by how much it is like descriptions of the labels."`
-	Embed    embedCmd    `cmd:"" help:"Add embeddings of a column of text."`
-	Infer    inferCmd    `cmd:"" help:"Take columns of numbers through any ONNX model."`
-	Run      runCmd      `cmd:"" help:"Run a job that is written down as YAML."`
-	Inspect  inspectCmd  `cmd:"" help:"Say what a data file, a folder or a model holds."`
-	Doctor   doctorCmd   `cmd:"" help:"Say what jobs need, what of it was found here, and how to get the rest."`
-	Search   searchCmd   `cmd:"" help:"Find the rows of an embed output that are most like a query."`
-	Version  versionCmd  `cmd:"" help:"Print the version."`
+	Classify   classifyCmd   `cmd:"" help:"Label text, by a trained model or by descriptions of the labels."`
+	Zeroshot   zeroshotCmd   `cmd:"" help:"Label text by labels that the model was never trained on."`
+	Embed      embedCmd      `cmd:"" help:"Add embeddings of a column of text."`
+	NER        nerCmd        `cmd:"" name:"ner" help:"Find the entities in text: names, places, dates."`
+	Rerank     rerankCmd     `cmd:"" help:"Score how well texts answer a query."`
+	Similarity similarityCmd `cmd:"" help:"Compare two columns of text."`
+	Infer      inferCmd      `cmd:"" help:"Take columns of numbers through any ONNX model."`
+	Run        runCmd        `cmd:"" help:"Run a job that is written down as YAML."`
+	Inspect    inspectCmd    `cmd:"" help:"Say what a data file, a folder or a model holds."`
+	Doctor     doctorCmd     `cmd:"" help:"Say what jobs need, what of it was found here, and how to get the rest."`
+	Search     searchCmd     `cmd:"" help:"Find the rows of an embed output that are most like a query."`
+	Version    versionCmd    `cmd:"" help:"Print the version."`
 
 	ShowVersion kong.VersionFlag `name:"version" help:"Print the version and exit."`
 }

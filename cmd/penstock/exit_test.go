@@ -63,7 +63,7 @@ func TestBadInput(t *testing.T) {
 		"negative":        {embed("--input", in, "--actors=-1"), 2, "--actors: -1 is too small: at least 1"},
 		"bad size":        {embed("--input", in, "--memory-limit", "lots"), 2, `"lots" is not a size`},
 		"bad format":      {embed("--input", in, "--format", "parqet"), 2, `--format: there is no format "parqet"; did you mean "parquet"?`},
-		"no labels":       {[]string{"classify", "--model", model, "--input", in}, 2, "missing flags: --labels=A,B,… or --labels-file=FILE"},
+		"no labels":       {[]string{"zeroshot", "--model", model, "--input", in}, 2, "missing flags: --labels=A,B,… or --labels-file=FILE"},
 		"one label":       {[]string{"classify", "--model", model, "--input", in, "--labels", "a"}, 1, "two or more are needed"},
 		"no labels file":  {[]string{"classify", "--model", model, "--input", in, "--labels-file", "/nowhere"}, 1, "labels: open /nowhere: no such file"},
 		"no trace":        {embed("--input", in, "--trace", "/nowhere/t.json"), 1, "--trace: open /nowhere/t.json"},

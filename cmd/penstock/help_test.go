@@ -15,7 +15,7 @@ import (
 // TestHelp holds the help of every verb: scripts rely on the names. `go test
 // ./cmd/penstock -update` writes it anew.
 func TestHelp(t *testing.T) {
-	for _, verb := range []string{"", "classify", "embed", "infer", "run", "inspect", "doctor", "search"} {
+	for _, verb := range []string{"", "classify", "zeroshot", "embed", "ner", "rerank", "similarity", "infer", "run", "inspect", "doctor", "search"} {
 		t.Run("penstock "+verb, func(t *testing.T) {
 			args := []string{"--help"}
 			if verb != "" {
@@ -63,10 +63,14 @@ func TestContract(t *testing.T) {
 	common := strings.Fields("--memory-limit --batch-size --actors --limit --show --preserve-order --on-error --max-errors --mode " +
 		"--progress --quiet --trace --cpus --explain --source-columns --ort-lib --format --stats --packing --look-ahead-rows --max-batch-tokens --threads-per-actor")
 	for verb, own := range map[string]string{
-		"classify": "--model --labels --labels-file --template --temperature --input --column --output",
-		"embed":    "--model --input --column --output",
-		"infer":    "--model --bind --outputs --variant --threads-per-actor --input --output",
-		"run":      "--set",
+		"classify":   "--model --labels --labels-file --template --temperature --top-k --threshold --activation --input --column --output",
+		"zeroshot":   "--model --labels --labels-file --template --multi-label --top-k --threshold --variant --input --column --output",
+		"embed":      "--model --input --column --output --prompt --pooling --dimensions normalize --chunk --overlap --average-chunks --variant --max-tokens",
+		"ner":        "--model --aggregation --ignore --threshold --input --column --output",
+		"rerank":     "--model --query --query-column --activation --input --column --output",
+		"similarity": "--model --other --prompt --other-prompt --input --column --output",
+		"infer":      "--model --bind --outputs --variant --threads-per-actor --input --output",
+		"run":        "--set",
 	} {
 		help := penstock(t, verb, "--help").stdout
 		for _, flag := range append(strings.Fields(own), common...) {

@@ -127,6 +127,10 @@ Stages are done in their order. All that there are (union takes a list of branch
       - materialize                        # keep the rows up to here in memory
       - embed: {model: DIR, column: text, batch_size: auto}
       - classify: {model: DIR, labels: [ham, spam: a scam or a prize]}
+      - zeroshot: {model: DIR, labels_file: labels.txt, multi_label: true, threshold: 0.5}
+      - ner: {model: DIR, aggregation: first}
+      - rerank: {model: DIR, query: how do I cancel a request}
+      - similarity: {model: DIR, column: question, other: answer}
       - infer: {model: any.onnx, bind: {image: pixels}, outputs: {logits: scores}}
 
 Settings of sink: path, format, mode, max_rows_per_file, min_rows_per_file, partition_by, file_name, compression. Of run: memory_limit, cpus, preserve_order, on_error, max_errors, max_error_fraction, batch_size, actors, admission (bytes or rate), seed, show.
@@ -250,6 +254,7 @@ var flagNames = map[string]string{
 	"run.memory_limit": "--memory-limit", "run.cpus": "--cpus", "run.max_errors": "--max-errors", "run.batch_size": "--batch-size",
 	"run.actors": "--actors", "run.show": "--show", "source.path": "--input", "source.limit": "--limit", "sink.path": "--output",
 	"sink.format": "--format", "stages[0].classify.temperature": "--temperature",
+	"stages[0].zeroshot.temperature": "--temperature",
 }
 
 // inFlags puts faults of a job without a file into the words of the command line.

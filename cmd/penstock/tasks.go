@@ -21,23 +21,53 @@ func (f *modelFlags) inference(maxTokens int) job.Inference {
 
 // textFlags are the flags of every verb that reads text.
 type textFlags struct {
-	Column    string `group:"Input and output:" default:"text" help:"The column of text. Files of lines have the one column text."`
-	MaxTokens int    `placeholder:"N" help:"Cut texts to so many tokens. Default: as many as the model takes."`
+	Column     string `group:"Input and output:" default:"text" help:"The column of text. Files of lines have the one column text."`
+	TextTokens int    `name:"max-tokens" placeholder:"N" help:"Cut texts to so many tokens. Default: as many as the model takes."`
+}
+
+// scoredFlags say which labels of a row come out.
+type scoredFlags struct {
+	TopK      int     `placeholder:"N" help:"Give the best N labels, as one column labels: list<struct<label, score>>."`
+	Threshold float64 `placeholder:"0.5" help:"Give the labels that have at least this score, likewise."`
+}
+
+func (f *scoredFlags) scored() job.Scored { return job.Scored{TopK: f.TopK, Threshold: f.Threshold} }
+
+// labelFlags are the labels of zero-shot classification.
+type labelFlags struct {
+	Labels      []string `sep:"none" placeholder:"A,B,…" help:"Labels, each as a name or \"name: description\"."`
+	LabelsFile  string   `placeholder:"FILE" help:"Labels from a file, one a line as \"name: description\"; # begins a comment."`
+	Template    string   `placeholder:"TEXT" help:"The sentence of a label: {} stands for its description, or its name. Default: \"This message is about {}.\"; for models of entailment \"This example is {}.\"."`
+	Temperature float64  `placeholder:"0.033" help:"Of the softmax that makes scores of cosines: lower is surer. Default: 1/30."`
+	MultiLabel  bool     `help:"Labels do not exclude each other: each has a score by itself. Needs a model of entailment."`
+}
+
+// step is zero-shot classification as the flags have it.
+func (f *labelFlags) step(in job.Inference, column string, scored job.Scored) (job.Zeroshot, error) {
+	step := job.Zeroshot{Inference: in, Column: column, LabelsFile: f.LabelsFile, Template: f.Template, Temperature: f.Temperature,
+		MultiLabel: f.MultiLabel, Scored: scored}
+	for _, list := range f.Labels {
+		labels, err := job.ParseLabels(list)
+		if err != nil {
+			return step, misuse{err}
+		}
+		step.Labels = append(step.Labels, labels...)
+	}
+	return step, nil
 }
 
 type classifyCmd struct {
 	modelFlags  `embed:""`
-	Labels      []string `sep:"none" placeholder:"A,B,…" help:"Labels, each as a name or \"name: description\"."`
-	LabelsFile  string   `placeholder:"FILE" help:"Labels from a file, one a line as \"name: description\"; # begins a comment."`
-	Template    string   `default:"This message is about {}." help:"What a text is compared with: {} stands for the label's description, or its name."`
-	Temperature float64  `placeholder:"0.033" help:"Of the softmax that makes scores of cosines: lower is surer. Default: 1/30."`
+	labelFlags  `embed:""`
+	scoredFlags `embed:""`
+	Activation  string `enum:"model,softmax,sigmoid,none" default:"model" help:"What makes scores of a trained model's logits: ${enum}."`
 	textFlags   `embed:""`
 	inOut       `embed:""`
 	jobFlags    `embed:""`
 }
 
 func (classifyCmd) Help() string {
-	return `Adds the columns label (string) and score (float32). No training is needed: a text gets the label whose sentence has the embedding that is most like its own.
+	return `Adds the columns label (string) and score (float32). A model that was trained to classify gives its own labels; with --labels, no training is needed: this is penstock zeroshot then.
 
 Example:
 
@@ -46,26 +76,56 @@ Example:
 }
 
 func (c *classifyCmd) Run(ctx context.Context, a *app) error {
-	step := job.Classify{Inference: c.inference(c.MaxTokens), LabelsFile: c.LabelsFile, Column: c.Column, Template: c.Template, Temperature: c.Temperature}
-	for _, list := range c.Labels {
-		labels, err := job.ParseLabels(list)
-		if err != nil {
-			return misuse{err}
-		}
-		step.Labels = append(step.Labels, labels...)
+	zero, err := c.step(c.inference(c.TextTokens), c.Column, c.scored())
+	if err != nil {
+		return err
 	}
-	if len(c.Labels) == 0 && c.LabelsFile == "" {
-		return misuse{errors.New("missing flags: --labels=A,B,… or --labels-file=FILE")}
-	}
+	step := job.Classify{Zeroshot: zero, Activation: c.Activation}
 	return a.execute(ctx, c.job(&c.jobFlags, job.Stage{Name: "classify", Step: step}), &c.jobFlags)
 }
 
+type zeroshotCmd struct {
+	modelFlags  `embed:""`
+	labelFlags  `embed:""`
+	scoredFlags `embed:""`
+	textFlags   `embed:""`
+	inOut       `embed:""`
+	jobFlags    `embed:""`
+}
+
+func (zeroshotCmd) Help() string {
+	return `Adds the columns label (string) and score (float32). No training is needed. A model of embeddings gives a text the label whose sentence has the embedding that is most like its own; a model of entailment (trained on natural language inference) is asked whether each label's sentence follows from the text.
+
+Example:
+
+    penstock zeroshot --model nli-model --labels "order,billing,spam" --multi-label --threshold 0.5 --input messages.txt --output out
+`
+}
+
+func (c *zeroshotCmd) Run(ctx context.Context, a *app) error {
+	if len(c.Labels) == 0 && c.LabelsFile == "" {
+		return misuse{errors.New("missing flags: --labels=A,B,… or --labels-file=FILE")}
+	}
+	step, err := c.step(c.inference(c.TextTokens), c.Column, c.scored())
+	if err != nil {
+		return err
+	}
+	return a.execute(ctx, c.job(&c.jobFlags, job.Stage{Name: "zeroshot", Step: step}), &c.jobFlags)
+}
+
 type embedCmd struct {
-	modelFlags `embed:""`
-	Prompt     string `placeholder:"NAME" help:"One of the model's prompts, put before every text."`
-	textFlags  `embed:""`
-	inOut      `embed:""`
-	jobFlags   `embed:""`
+	modelFlags    `embed:""`
+	Prompt        string `placeholder:"NAME|TEXT" help:"Put before every text: one of the model's prompts by its name, or a text with a space or a colon in it. none: none. Default: the model's default prompt, if it has one."`
+	Pooling       string `enum:"model,mean,cls,max,lasttoken" default:"model" help:"How the vectors of tokens become one: ${enum}."`
+	Normalize     *bool  `placeholder:"true" negatable:"" help:"Bring embeddings to length 1. Default: as the model's files say."`
+	Dimensions    int    `placeholder:"N" help:"Keep the first N dimensions, for models that were trained for it (Matryoshka)."`
+	ModelOutput   string `placeholder:"NAME" help:"The output of the model that is taken. Default: the usual ones."`
+	Chunk         int    `placeholder:"TOKENS" help:"Cut long texts into rows of so many tokens, with the columns chunk, chunk_start and chunk_end. Default: cut them off at the model's limit."`
+	Overlap       int    `placeholder:"N" help:"With --chunk: tokens that a chunk shares with the one before."`
+	AverageChunks bool   `help:"With --chunk: rows stay whole, with the mean of their chunks' embeddings."`
+	textFlags     `embed:""`
+	inOut         `embed:""`
+	jobFlags      `embed:""`
 }
 
 func (embedCmd) Help() string {
@@ -78,8 +138,87 @@ Example:
 }
 
 func (c *embedCmd) Run(ctx context.Context, a *app) error {
-	step := job.Embed{Inference: c.inference(c.MaxTokens), Prompt: c.Prompt, Column: c.Column}
+	if c.Chunk == 0 && (c.Overlap != 0 || c.AverageChunks) {
+		return misuse{errors.New("--overlap and --average-chunks need --chunk=TOKENS")}
+	}
+	step := job.Embed{Inference: c.inference(c.TextTokens), Prompt: c.Prompt, Column: c.Column, Pooling: c.Pooling, Normalize: c.Normalize,
+		Dimensions: c.Dimensions, ModelOutput: c.ModelOutput, Chunk: c.Chunk, Overlap: c.Overlap, Average: c.AverageChunks}
 	return a.execute(ctx, c.job(&c.jobFlags, job.Stage{Name: "embed", Step: step}), &c.jobFlags)
+}
+
+type nerCmd struct {
+	modelFlags  `embed:""`
+	Aggregation string   `enum:"simple,first,max,average,none" default:"simple" help:"How the labels of tokens become entities, as transformers defines it: ${enum}."`
+	Ignore      []string `default:"O" placeholder:"O" help:"Labels that are no entities."`
+	Threshold   float64  `placeholder:"0.5" help:"Leave out entities with scores below it."`
+	textFlags   `embed:""`
+	inOut       `embed:""`
+	jobFlags    `embed:""`
+}
+
+func (nerCmd) Help() string {
+	return `Adds the column entities: list<struct<entity, score, start, end, text>>. start and end count characters (Unicode code points), as Python does, not bytes.
+
+Example:
+
+    penstock ner --model ner-model --aggregation first --input news.jsonl --column body --output out
+`
+}
+
+func (c *nerCmd) Run(ctx context.Context, a *app) error {
+	ignore := job.Strings(c.Ignore)
+	step := job.NER{Inference: c.inference(c.TextTokens), Column: c.Column, Aggregation: c.Aggregation, Ignore: &ignore, Threshold: c.Threshold}
+	return a.execute(ctx, c.job(&c.jobFlags, job.Stage{Name: "ner", Step: step}), &c.jobFlags)
+}
+
+type rerankCmd struct {
+	modelFlags  `embed:""`
+	Query       string `xor:"query" required:"" placeholder:"TEXT" help:"The query for all texts."`
+	QueryColumn string `xor:"query" required:"" placeholder:"NAME" help:"A column with a query for each text."`
+	Activation  string `enum:"model,softmax,sigmoid,none" default:"model" help:"What makes a score of the model's logit: ${enum}."`
+	textFlags   `embed:""`
+	inOut       `embed:""`
+	jobFlags    `embed:""`
+}
+
+func (rerankCmd) Help() string {
+	return `Adds the column score (float32): how well a text answers a query, by a cross-encoder, which reads the two together. More is better. The rows stay in their order.
+
+Example:
+
+    penstock rerank --model cross-encoder --query "how do I cancel a request" --input hits.jsonl --output out
+`
+}
+
+func (c *rerankCmd) Run(ctx context.Context, a *app) error {
+	step := job.Rerank{Inference: c.inference(c.TextTokens), Column: c.Column, Query: c.Query, QueryColumn: c.QueryColumn, Activation: c.Activation}
+	return a.execute(ctx, c.job(&c.jobFlags, job.Stage{Name: "rerank", Step: step}), &c.jobFlags)
+}
+
+type similarityCmd struct {
+	modelFlags  `embed:""`
+	Other       string `required:"" placeholder:"NAME" help:"The column of text that --column is compared with."`
+	Prompt      string `placeholder:"NAME|TEXT" help:"Put before the texts of --column: see penstock embed."`
+	OtherPrompt string `placeholder:"NAME|TEXT" help:"Put before the texts of --other."`
+	Dimensions  int    `placeholder:"N" help:"Compare the first N dimensions of the embeddings."`
+	textFlags   `embed:""`
+	inOut       `embed:""`
+	jobFlags    `embed:""`
+}
+
+func (similarityCmd) Help() string {
+	return `Adds the column similarity (float32): the cosine of the embeddings of two texts, from -1 to 1.
+
+Example:
+
+    penstock similarity --model build/models/all-MiniLM-L6-v2 --input pairs.csv --column question --other answer --output out
+`
+}
+
+func (c *similarityCmd) Run(ctx context.Context, a *app) error {
+	step := job.Similarity{Inference: c.inference(c.TextTokens), Column: c.Column, Other: c.Other, Prompt: c.Prompt, OtherPrompt: c.OtherPrompt,
+		Dimensions: c.Dimensions}
+	return a.execute(ctx, c.job(&c.jobFlags, job.Stage{Name: "similarity", Step: step}), &c.jobFlags)
 }
 
 type inferCmd struct {

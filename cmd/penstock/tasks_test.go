@@ -1,6 +1,7 @@
 package main
 
 import (
+	"math"
 	"path/filepath"
 	"testing"
 
@@ -46,4 +47,91 @@ func TestInferVerb(t *testing.T) {
 	require.Equal(t, 0, r.code, r.stderr)
 	assert.Contains(t, r.stdout, "task        infer")
 	assert.NotContains(t, r.stdout, "cannot run")
+}
+
+// TestTextVerbs: each task by its verb, and what inspect calls its model.
+func TestTextVerbs(t *testing.T) {
+	in := write(t, "in.jsonl", `{"text":"the cat sat on a mat","q":"cat"}`+"\n"+`{"text":null,"q":"x"}`+"\n"+`{"text":"日本語 ab","q":""}`+"\n")
+	run := func(t *testing.T, args ...string) []map[string]any {
+		t.Helper()
+		out := filepath.Join(t.TempDir(), "out")
+		r := penstock(t, append(args, "--input", in, "--output", out, "--format", "jsonl")...)
+		require.Equal(t, 0, r.code, r.stderr)
+		got := rows(t, out)
+		require.Len(t, got, 3)
+		return got
+	}
+	model := func(name string) string { return tiny(t, "tasks", name) }
+
+	got := run(t, "classify", "--model", model("single"))
+	assert.Contains(t, []string{"calm", "angry", "glad"}, got[0]["label"])
+	assert.Nil(t, got[1]["label"])
+	got = run(t, "classify", "--model", model("single"), "--top-k", "2")
+	labels := got[0]["labels"].([]any)
+	require.Len(t, labels, 2)
+	assert.Greater(t, labels[0].(map[string]any)["score"], labels[1].(map[string]any)["score"])
+	got = run(t, "classify", "--model", model("nli"), "--labels", "cat,x", "--multi-label", "--threshold", "0.000001")
+	assert.Len(t, got[0]["labels"], 2)
+	assert.Equal(t, got, run(t, "zeroshot", "--model", model("nli"), "--labels", "cat,x", "--multi-label", "--threshold", "0.000001"))
+
+	got = run(t, "ner", "--model", model("ner"), "--aggregation", "none", "--ignore", "nothing")
+	last := got[2]["entities"].([]any)[3].(map[string]any)
+	assert.Equal(t, []any{4.0, 5.0, "a"}, []any{last["start"], last["end"], last["text"]}, "offsets count characters")
+	assert.Nil(t, got[1]["entities"])
+
+	byColumn := run(t, "rerank", "--model", model("ranker"), "--query-column", "q")
+	byText := run(t, "rerank", "--model", model("ranker"), "--query", "cat")
+	assert.InDelta(t, byColumn[0]["score"], byText[0]["score"], 1e-6)
+	assert.Nil(t, byColumn[1]["score"])
+	got = run(t, "similarity", "--model", tiny(t, "models", "plain"), "--other", "text")
+	assert.InDelta(t, 1, got[0]["similarity"], 1e-5)
+
+	for name, task := range map[string]string{"single": "classify", "nli": "zeroshot", "ner": "ner", "ranker": "rerank"} {
+		assert.Contains(t, penstock(t, "inspect", model(name)).stdout, "task        "+task+" (bert)")
+	}
+	r := penstock(t, "classify", "--model", tiny(t, "models", "plain"), "--input", in, "--output", "nowhere")
+	assert.Equal(t, 1, r.code)
+	assert.Contains(t, r.stderr, "gives no scores of labels for a text")
+	assert.Contains(t, r.stderr, "give labels")
+	r = penstock(t, "rerank", "--model", model("ranker"), "--query", "a", "--query-column", "q", "--input", in, "--output", "nowhere")
+	assert.Equal(t, 2, r.code)
+}
+
+// TestEmbedChunks: chunks are rows that say where they stand, or are one row again with
+// the mean of their embeddings.
+func TestEmbedChunks(t *testing.T) {
+	in := write(t, "in.jsonl", `{"id":1,"text":"a b c d e f g"}`+"\n"+`{"id":2,"text":"z"}`+"\n"+`{"id":3,"text":null}`+"\n")
+	run := func(args ...string) []map[string]any {
+		out := filepath.Join(t.TempDir(), "out")
+		r := penstock(t, append([]string{"embed", "--model", tiny(t, "models", "plain"), "--input", in, "--output", out, "--format", "jsonl", "--chunk", "5",
+			"--overlap", "1"}, args...)...)
+		require.Equal(t, 0, r.code, r.stderr)
+		return rows(t, out)
+	}
+	pieces := run()
+	require.Len(t, pieces, 5)
+	assert.Equal(t, "a b c", pieces[0]["text"])
+	assert.Equal(t, []any{1.0, "c d e", 1.0, 4.0, 9.0}, []any{pieces[1]["id"], pieces[1]["text"], pieces[1]["chunk"], pieces[1]["chunk_start"], pieces[1]["chunk_end"]})
+	whole := run("--average-chunks")
+	require.Len(t, whole, 3)
+	assert.Equal(t, "a b c d e f g", whole[0]["text"])
+	assert.Equal(t, pieces[3]["embedding"], whole[1]["embedding"])
+	assert.Nil(t, whole[2]["embedding"])
+	mean := make([]float64, 8)
+	norm := 0.0
+	for d := range mean {
+		for _, p := range pieces[:3] {
+			mean[d] += p["embedding"].([]any)[d].(float64)
+		}
+		norm += mean[d] * mean[d]
+	}
+	for d, x := range whole[0]["embedding"].([]any) {
+		assert.InDelta(t, mean[d]/math.Sqrt(norm), x, 1e-5)
+	}
+
+	short := run("--dimensions", "3", "--prompt", "q ", "--pooling", "cls", "--no-normalize")
+	assert.Len(t, short[0]["embedding"], 3)
+	r := penstock(t, "embed", "--model", "m", "--overlap", "2", "--input", in, "--output", "nowhere")
+	assert.Equal(t, 2, r.code)
+	assert.Contains(t, r.stderr, "need --chunk=TOKENS")
 }

@@ -2,6 +2,7 @@ package tokenize
 
 import (
 	"math"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -88,6 +89,21 @@ func (b *buffer) load(s string, track bool) {
 		b.add(c, span{int32(i), int32(i + n)})
 		i += n
 	}
+}
+
+// ToValidUTF8 gives the text as the tokenizers read it: what is not UTF-8 becomes U+FFFD, as
+// Python's errors="replace" does it.
+func ToValidUTF8(s string) string {
+	if utf8.ValidString(s) {
+		return s
+	}
+	var b strings.Builder
+	for len(s) > 0 {
+		c, n := decode(s)
+		b.WriteRune(c)
+		s = s[n:]
+	}
+	return b.String()
 }
 
 // decode reads the first code point of s, which is not empty. The longest

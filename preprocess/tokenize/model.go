@@ -69,6 +69,7 @@ type wordPiece struct {
 	vocab    *vocab
 	cells    []cell
 	unk      int32
+	prefix   string
 	inner    int32 // the node that the prefix of inner parts leads to
 	hasInner bool
 	maxChars int
@@ -77,7 +78,7 @@ type wordPiece struct {
 func newWordPiece(v *vocab, unk int32, prefix string, maxChars int) *wordPiece {
 	node := v.trie.find(prefix)
 	return &wordPiece{
-		vocab: v, cells: v.trie.cells, unk: unk, maxChars: maxChars,
+		vocab: v, cells: v.trie.cells, unk: unk, maxChars: maxChars, prefix: prefix,
 		inner: node, hasInner: node != root || prefix == "",
 	}
 }

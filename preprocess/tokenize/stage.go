@@ -111,7 +111,7 @@ func checkText(in *arrow.Schema, name string) error {
 	if err != nil {
 		return err
 	}
-	if t := in.Field(at).Type; !isText(t) {
+	if t := in.Field(at).Type; !IsText(t) {
 		return &stage.ColumnError{Column: name, Problem: fmt.Sprintf("is %s, not text (string)", t)}
 	}
 	return nil
@@ -131,12 +131,13 @@ func (s *textStage) fields() []arrow.Field {
 	return append(out, s.chunkFields()...)
 }
 
-func isText(t arrow.DataType) bool {
+// IsText says whether a column of the type can be tokenised.
+func IsText(t arrow.DataType) bool {
 	switch t.ID() {
 	case arrow.STRING, arrow.LARGE_STRING, arrow.STRING_VIEW:
 		return true
 	case arrow.DICTIONARY:
-		return isText(t.(*arrow.DictionaryType).ValueType)
+		return IsText(t.(*arrow.DictionaryType).ValueType)
 	}
 	return false
 }

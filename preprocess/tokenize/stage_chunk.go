@@ -2,7 +2,6 @@ package tokenize
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
@@ -175,7 +174,7 @@ func (c *chunkColumns) columns(env stage.Env, first int, cfg Chunk) []arrow.Arra
 	text.Reserve(len(c.keep))
 	for i, s := range c.texts {
 		if c.keep[i] {
-			text.Append(strings.ToValidUTF8(s, "\uFFFD")) // a piece may begin within what was not valid
+			text.Append(ToValidUTF8(s)) // a piece may begin within what was not valid
 		} else {
 			text.AppendNull()
 		}

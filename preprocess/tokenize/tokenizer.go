@@ -104,6 +104,18 @@ func (t *Tokenizer) PadDirection() Direction {
 	return Right
 }
 
+// SubwordPrefix is the mark by which the vocabulary tells tokens that go on with a word from
+// those that begin one ("##"); empty: it has none.
+func (t *Tokenizer) SubwordPrefix() string {
+	switch m := t.core.model.(type) {
+	case *wordPiece:
+		return m.prefix
+	case *bpe:
+		return m.prefix
+	}
+	return ""
+}
+
 // TokenToID gives the id of a token, as it stands in the vocabulary.
 func (t *Tokenizer) TokenToID(token string) (int32, bool) {
 	if id, ok := t.core.added.byText[token]; ok {
