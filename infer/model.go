@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/penstock-data/penstock/internal/cache"
 	"github.com/penstock-data/penstock/preprocess/tokenize"
 	"github.com/penstock-data/penstock/stage"
 )
@@ -35,6 +36,13 @@ type Config struct {
 	// NoPacking leaves texts in the order in which they come: runs are of texts that
 	// follow each other.
 	NoPacking bool
+	// CacheDir is a folder where what the model gives for a text is kept, so that texts
+	// that come again, in this job, in later ones or in others at the same time, cost no
+	// run. Empty: nothing is kept. It must be on a disk of the machine.
+	CacheDir string
+	// CacheBytes bounds the folder: what was kept first goes first. 0: 4 GiB. Some 64 bytes
+	// of memory are needed for each text that is kept.
+	CacheBytes int64
 }
 
 func (c Config) threads() int { return max(c.ThreadsPerActor, 1) }
@@ -60,6 +68,7 @@ type Model struct {
 
 	tokenizer func() (*tokenize.Tokenizer, error)
 	digests   func() []string
+	cache     func() (*cache.Store, error) // nil: none
 
 	mu     sync.Mutex
 	closed bool
@@ -117,6 +126,7 @@ func Open(ctx context.Context, cfg Config) (*Model, error) {
 	}
 	m.tokenizer = sync.OnceValues(m.openTokenizer)
 	m.digests = sync.OnceValue(m.digestFiles)
+	m.cache = sync.OnceValues(m.openCache)
 	return m, nil
 }
 
@@ -261,6 +271,9 @@ func (m *Model) Close() error {
 	var errs []error
 	for _, c := range idle {
 		errs = append(errs, c.close())
+	}
+	if store, err := m.cache(); store != nil { // workers that go on find nothing kept
+		errs = append(errs, store.Close(), err)
 	}
 	if own != nil {
 		errs = append(errs, m.release(own))

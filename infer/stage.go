@@ -184,6 +184,9 @@ func (s *textStage) open(ctx context.Context, env stage.Env) (stage.Worker, erro
 	if err == nil {
 		err = t.head.prepare(ctx, w.caller)
 	}
+	if err == nil {
+		w.cached, err = t.model.cached(t.spec, env.Logger())
+	}
 	if err != nil {
 		return nil, errors.Join(err, w.Close())
 	}
@@ -196,6 +199,7 @@ type textWorker struct {
 	env    stage.Env
 	user   *user
 	caller *caller
+	cached *cachedRuns // nil: results are not kept
 	rows   []row
 }
 
@@ -213,7 +217,7 @@ func (w *textWorker) Process(ctx context.Context, in stage.Batch, emit func(stag
 	if r, ok := cols.(batchReader); ok {
 		r.read(in)
 	}
-	stats, err := w.caller.embed(ctx, w.rows, cols)
+	stats, err := w.embed(ctx, cols)
 	clear(w.rows) // they are the batch's
 	if err != nil {
 		cols.drop()
@@ -224,6 +228,18 @@ func (w *textWorker) Process(ctx context.Context, in stage.Batch, emit func(stag
 	w.env.Add(stage.PaddedTokens, stats.padded)
 	w.env.Add(stage.Truncated, stats.truncated)
 	return emit(stage.Output{Record: cols.record(), Through: int32(n)})
+}
+
+// embed runs the texts through the model, but those whose results are kept.
+func (w *textWorker) embed(ctx context.Context, cols columns) (runStats, error) {
+	if w.cached == nil {
+		return w.caller.embed(ctx, w.rows, cols)
+	}
+	stats, hits, err := w.cached.embed(ctx, w.caller, w.rows, cols)
+	if err == nil {
+		w.env.Add(stage.CacheHits, hits)
+	}
+	return stats, err
 }
 
 func (w *textWorker) begin(ctx context.Context, n int) (columns, error) {

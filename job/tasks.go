@@ -2,6 +2,7 @@ package job
 
 import (
 	"context"
+	"fmt"
 	"reflect"
 
 	"github.com/penstock-data/penstock/infer"
@@ -16,11 +17,14 @@ type Inference struct {
 	Threads   int       `yaml:"threads_per_actor" check:"min=1,max=1024"` // of one call of the model; 0: 1
 	Actors    int       `yaml:"actors" check:"min=1,max=10000"`           // calls of the model at once; 0: the job's, else 2
 	BatchSize BatchSize `yaml:"batch_size" check:"min=-1,max=1000000"`    // rows; 0: the job's, else 64
+	Cache     string    `yaml:"cache"`                                    // of stages that read text: a folder where results are kept; empty: they are not
+	CacheSize Size      `yaml:"cache_size" check:"min=1048576"`           // of that folder; 0: 4 GiB
 }
 
 // open opens the model's description; its weights are loaded when rows come.
 func (s Inference) open(ctx context.Context, env *Env) (*infer.Model, error) {
-	return env.Model(ctx, infer.Config{Path: s.Model, Variant: s.Variant, MaxTokens: s.MaxTokens, ThreadsPerActor: s.Threads})
+	return env.Model(ctx, infer.Config{Path: s.Model, Variant: s.Variant, MaxTokens: s.MaxTokens, ThreadsPerActor: s.Threads,
+		CacheDir: s.Cache, CacheBytes: int64(s.CacheSize)})
 }
 
 // pool is the step's own number of actors and batch size, else the job's.
@@ -116,6 +120,9 @@ type Infer struct {
 
 // Add opens the model's description; its weights are loaded when rows come.
 func (s Infer) Add(ctx context.Context, env *Env, d *pipeline.Dataset) (*pipeline.Dataset, error) {
+	if s.Cache != "" {
+		return nil, fmt.Errorf("the cache is for stages that read text")
+	}
 	m, err := s.open(ctx, env)
 	if err != nil {
 		return nil, err

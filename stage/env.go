@@ -61,6 +61,7 @@ const (
 	Tokens       Counter = "tokens"        // that the model had to see
 	PaddedTokens Counter = "padded_tokens" // that it did see: rows × longest, over all batches
 	Truncated    Counter = "truncated"     // rows cut to the model's limit
+	CacheHits    Counter = "cache_hits"    // texts whose result was kept from before, or from their like in the batch
 	ReadBytes    Counter = "read_bytes"    // from files, as stored
 	WrittenBytes Counter = "written_bytes" // to files, as stored
 )

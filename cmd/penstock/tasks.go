@@ -15,14 +15,22 @@ type modelFlags struct {
 	Variant string `placeholder:"NAME" help:"Which ONNX file of the folder: int8 takes model_int8.onnx."`
 }
 
-func (f *modelFlags) inference(maxTokens int) job.Inference {
-	return job.Inference{Model: f.Model, Variant: f.Variant, MaxTokens: maxTokens}
+func (f *modelFlags) inference() job.Inference {
+	return job.Inference{Model: f.Model, Variant: f.Variant}
 }
 
 // textFlags are the flags of every verb that reads text.
 type textFlags struct {
-	Column     string `group:"Input and output:" default:"text" help:"The column of text. Files of lines have the one column text."`
-	TextTokens int    `name:"max-tokens" placeholder:"N" help:"Cut texts to so many tokens. Default: as many as the model takes."`
+	Column     string   `group:"Input and output:" default:"text" help:"The column of text. Files of lines have the one column text."`
+	TextTokens int      `name:"max-tokens" placeholder:"N" help:"Cut texts to so many tokens. Default: as many as the model takes."`
+	Cache      string   `group:"Resources:" placeholder:"DIR" help:"Keep what the model gives for each text in this folder, so that texts that come again cost nothing, in other jobs, too. Default: nothing is kept."`
+	CacheSize  job.Size `group:"Resources:" placeholder:"4GiB" help:"Bound of that folder; what was kept first goes first."`
+}
+
+func (f *textFlags) reads(m *modelFlags) job.Inference {
+	in := m.inference()
+	in.MaxTokens, in.Cache, in.CacheSize = f.TextTokens, f.Cache, f.CacheSize
+	return in
 }
 
 // scoredFlags say which labels of a row come out.
@@ -76,7 +84,7 @@ Example:
 }
 
 func (c *classifyCmd) Run(ctx context.Context, a *app) error {
-	zero, err := c.step(c.inference(c.TextTokens), c.Column, c.scored())
+	zero, err := c.step(c.reads(&c.modelFlags), c.Column, c.scored())
 	if err != nil {
 		return err
 	}
@@ -106,7 +114,7 @@ func (c *zeroshotCmd) Run(ctx context.Context, a *app) error {
 	if len(c.Labels) == 0 && c.LabelsFile == "" {
 		return misuse{errors.New("missing flags: --labels=A,B,… or --labels-file=FILE")}
 	}
-	step, err := c.step(c.inference(c.TextTokens), c.Column, c.scored())
+	step, err := c.step(c.reads(&c.modelFlags), c.Column, c.scored())
 	if err != nil {
 		return err
 	}
@@ -141,7 +149,7 @@ func (c *embedCmd) Run(ctx context.Context, a *app) error {
 	if c.Chunk == 0 && (c.Overlap != 0 || c.AverageChunks) {
 		return misuse{errors.New("--overlap and --average-chunks need --chunk=TOKENS")}
 	}
-	step := job.Embed{Inference: c.inference(c.TextTokens), Prompt: c.Prompt, Column: c.Column, Pooling: c.Pooling, Normalize: c.Normalize,
+	step := job.Embed{Inference: c.reads(&c.modelFlags), Prompt: c.Prompt, Column: c.Column, Pooling: c.Pooling, Normalize: c.Normalize,
 		Dimensions: c.Dimensions, ModelOutput: c.ModelOutput, Chunk: c.Chunk, Overlap: c.Overlap, Average: c.AverageChunks}
 	return a.execute(ctx, c.job(&c.jobFlags, job.Stage{Name: "embed", Step: step}), &c.jobFlags)
 }
@@ -167,7 +175,7 @@ Example:
 
 func (c *nerCmd) Run(ctx context.Context, a *app) error {
 	ignore := job.Strings(c.Ignore)
-	step := job.NER{Inference: c.inference(c.TextTokens), Column: c.Column, Aggregation: c.Aggregation, Ignore: &ignore, Threshold: c.Threshold}
+	step := job.NER{Inference: c.reads(&c.modelFlags), Column: c.Column, Aggregation: c.Aggregation, Ignore: &ignore, Threshold: c.Threshold}
 	return a.execute(ctx, c.job(&c.jobFlags, job.Stage{Name: "ner", Step: step}), &c.jobFlags)
 }
 
@@ -191,7 +199,7 @@ Example:
 }
 
 func (c *rerankCmd) Run(ctx context.Context, a *app) error {
-	step := job.Rerank{Inference: c.inference(c.TextTokens), Column: c.Column, Query: c.Query, QueryColumn: c.QueryColumn, Activation: c.Activation}
+	step := job.Rerank{Inference: c.reads(&c.modelFlags), Column: c.Column, Query: c.Query, QueryColumn: c.QueryColumn, Activation: c.Activation}
 	return a.execute(ctx, c.job(&c.jobFlags, job.Stage{Name: "rerank", Step: step}), &c.jobFlags)
 }
 
@@ -216,7 +224,7 @@ Example:
 }
 
 func (c *similarityCmd) Run(ctx context.Context, a *app) error {
-	step := job.Similarity{Inference: c.inference(c.TextTokens), Column: c.Column, Other: c.Other, Prompt: c.Prompt, OtherPrompt: c.OtherPrompt,
+	step := job.Similarity{Inference: c.reads(&c.modelFlags), Column: c.Column, Other: c.Other, Prompt: c.Prompt, OtherPrompt: c.OtherPrompt,
 		Dimensions: c.Dimensions}
 	return a.execute(ctx, c.job(&c.jobFlags, job.Stage{Name: "similarity", Step: step}), &c.jobFlags)
 }
@@ -239,7 +247,7 @@ Example:
 }
 
 func (c *inferCmd) Run(ctx context.Context, a *app) error {
-	step := job.Infer{Inference: c.inference(0)}
+	step := job.Infer{Inference: c.inference()}
 	var err error
 	if step.Bind, err = assignments("--bind", c.Bind, true); err != nil {
 		return err

@@ -27,7 +27,7 @@ var Table = []Row{
 	{"cuda", []string{"internal/..."}},
 	{"pinned", []string{"cuda", "internal/..."}},
 	{"gpustat", nil},
-	{"infer", []string{"stage", "expr", "batcher", "preprocess/...", "internal/cmem", "internal/onnxgraph"}},
+	{"infer", []string{"stage", "expr", "batcher", "preprocess/...", "internal/cache", "internal/cmem", "internal/onnxgraph"}},
 	{"infer/gpu", []string{"infer", "stage", "pinned", "cuda", "internal/cmem", "internal/onnxgraph"}},
 	{"pipeline/...", []string{"stage", "expr", "batcher", "internal/..."}},
 	{"job/...", []string{"*"}},

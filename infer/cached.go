@@ -1,0 +1,161 @@
+package infer
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"unsafe"
+
+	"github.com/zeebo/xxh3"
+
+	"github.com/penstock-data/penstock/internal/cache"
+)
+
+// cachedRuns stands between a worker and its caller where results are kept. What is kept
+// is what the model gives for a text, before a head makes columns of it: so a change of
+// labels, thresholds or dimensions finds it again. The key is a digest of the tokens, of
+// the model's files, and of which output is taken how.
+type cachedRuns struct {
+	store *cache.Store
+	salt  []byte
+	spec  *textSpec
+	log   *slog.Logger
+	mute  bool // a failed Put was reported
+
+	hash   *xxh3.Hasher
+	keys   []cache.Key           // of the texts of a batch, by their numbers
+	twins  map[cache.Key][]int32 // texts with the tokens of one that is on its way
+	misses []row
+	raw    []byte
+	vector []float32
+}
+
+// openCache is the store of a model, nil where it has none.
+func (m *Model) openCache() (*cache.Store, error) {
+	if m.cfg.CacheDir == "" {
+		return nil, nil
+	}
+	s, err := cache.Open(m.cfg.CacheDir, cache.Config{MaxBytes: m.cfg.CacheBytes})
+	if err != nil {
+		return nil, fmt.Errorf("infer: model %s: %w", m.cfg.Path, err)
+	}
+	return s, nil
+}
+
+// cached gives nil where the model keeps no results.
+func (m *Model) cached(spec *textSpec, log *slog.Logger) (*cachedRuns, error) {
+	store, err := m.cache()
+	if store == nil {
+		return nil, err
+	}
+	salt := fmt.Appendf(nil, "1\x00%s\x00%s\x00%v\x00%d\x00%d\x00%q", spec.output, spec.pooling, spec.left, spec.tokens, spec.dim, m.digests())
+	return &cachedRuns{store: store, salt: salt, spec: spec, log: log, hash: xxh3.New(), twins: map[cache.Key][]int32{}}, nil
+}
+
+func (c *cachedRuns) key(r row) cache.Key {
+	c.hash.Reset()
+	_, _ = c.hash.Write(c.salt) // a hash takes all
+	_, _ = c.hash.Write(int32Bytes(r.ids))
+	if c.spec.takes(tokenTypes) && r.types != nil {
+		_, _ = c.hash.Write([]byte{0xFF, byte(len(r.ids)), byte(len(r.ids) >> 8), byte(len(r.ids) >> 16)})
+		_, _ = c.hash.Write(int32Bytes(r.types))
+	}
+	return c.hash.Sum128().Bytes()
+}
+
+func int32Bytes(v []int32) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(v))), 4*len(v))
+}
+
+// embed is [caller.embed] for the texts whose results are not kept; of those with the same
+// tokens, one is run.
+func (c *cachedRuns) embed(ctx context.Context, run *caller, rows []row, into vectors) (stats runStats, hits int64, err error) {
+	last := int32(-1)
+	for _, r := range rows {
+		last = max(last, r.at)
+	}
+	c.keys = grow(c.keys, int(last)+1)
+	c.misses = c.misses[:0]
+	clear(c.twins)
+	for _, r := range rows {
+		key := c.key(r)
+		c.keys[r.at] = key
+		if others, running := c.twins[key]; running {
+			c.twins[key] = append(others, r.at)
+			hits++
+			continue
+		}
+		var found bool
+		if c.raw, found = c.store.Get(key, c.raw[:0]); found && c.give(r, into) {
+			hits++
+			continue
+		}
+		c.twins[key] = nil
+		c.misses = append(c.misses, r)
+	}
+	stats, err = run.embed(ctx, c.misses, &keeper{c, into})
+	clear(c.misses) // they are the batch's
+	return stats, hits, err
+}
+
+// give hands a text the vectors that were kept for it. It says no to what is not its size.
+func (c *cachedRuns) give(r row, into vectors) bool {
+	n := 1
+	if c.spec.pooling == everyToken {
+		n = len(r.ids)
+		if c.spec.tokens > 0 {
+			n = min(n, c.spec.tokens)
+		}
+	}
+	if len(c.raw) != 4*n*c.spec.dim {
+		return false
+	}
+	values := cells[float32](c.raw)
+	if c.spec.pooling != everyToken {
+		copy(into.at(r.at), values)
+		into.done(r.at)
+		return true
+	}
+	c.vector = append(c.vector[:0], values...)
+	into.(tokenVectors).tokenVectors(r.at, &output{tokens: n, dim: c.spec.dim, f32: c.vector}, 0, 0, n)
+	return true
+}
+
+func (c *cachedRuns) put(key cache.Key, v []float32) {
+	if err := c.store.Put(key, bytesOf(v)); err != nil && !c.mute {
+		c.mute = true // the next ones will hardly fare better, and results are right without
+		c.log.Warn("results are not kept", "error", err)
+	}
+}
+
+// keeper keeps vectors on their way to the columns, and gives them to the twins of their
+// texts.
+type keeper struct {
+	*cachedRuns
+	into vectors
+}
+
+func (k *keeper) at(i int32) []float32 { return k.into.at(i) }
+
+func (k *keeper) done(i int32) {
+	k.vector = append(k.vector[:0], k.into.at(i)...) // done may change it
+	key := k.keys[i]
+	k.put(key, k.vector)
+	k.into.done(i)
+	for _, twin := range k.twins[key] {
+		copy(k.into.at(twin), k.vector)
+		k.into.done(twin)
+	}
+}
+
+func (k *keeper) tokenVectors(i int32, out *output, row, first, n int) {
+	k.vector = k.vector[:0]
+	for t := first; t < first+n; t++ {
+		k.vector = append(k.vector, out.vector(row, t)...)
+	}
+	key := k.keys[i]
+	k.put(key, k.vector)
+	for _, text := range append([]int32{i}, k.twins[key]...) {
+		k.into.(tokenVectors).tokenVectors(text, &output{tokens: n, dim: k.spec.dim, f32: k.vector}, 0, 0, n)
+	}
+}
