@@ -32,6 +32,7 @@ type grammar struct {
 	Infer      inferCmd      `cmd:"" help:"Take columns of numbers through any ONNX model."`
 	Run        runCmd        `cmd:"" help:"Run a job that is written down as YAML."`
 	Inspect    inspectCmd    `cmd:"" help:"Say what a data file, a folder or a model holds."`
+	Optimize   optimizeCmd   `cmd:"" help:"Make a smaller and faster variant of a model, and measure it."`
 	Doctor     doctorCmd     `cmd:"" help:"Say what jobs need, what of it was found here, and how to get the rest."`
 	Search     searchCmd     `cmd:"" help:"Find the rows of an embed output that are most like a query."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`

@@ -15,7 +15,7 @@ import (
 // TestHelp holds the help of every verb: scripts rely on the names. `go test
 // ./cmd/penstock -update` writes it anew.
 func TestHelp(t *testing.T) {
-	for _, verb := range []string{"", "classify", "zeroshot", "embed", "ner", "rerank", "similarity", "infer", "run", "inspect", "doctor", "search"} {
+	for _, verb := range []string{"", "classify", "zeroshot", "embed", "ner", "rerank", "similarity", "infer", "optimize", "run", "inspect", "doctor", "search"} {
 		t.Run("penstock "+verb, func(t *testing.T) {
 			args := []string{"--help"}
 			if verb != "" {

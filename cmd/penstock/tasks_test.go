@@ -2,6 +2,7 @@ package main
 
 import (
 	"math"
+	"os"
 	"path/filepath"
 	"testing"
 
@@ -134,4 +135,39 @@ func TestEmbedChunks(t *testing.T) {
 	r := penstock(t, "embed", "--model", "m", "--overlap", "2", "--input", in, "--output", "nowhere")
 	assert.Equal(t, 2, r.code)
 	assert.Contains(t, r.stderr, "need --chunk=TOKENS")
+}
+
+// TestCacheFlag: a second run finds what the first one kept, and gives the same.
+func TestCacheFlag(t *testing.T) {
+	dir, in := filepath.Join(t.TempDir(), "cache"), write(t, "in.txt", "a b c\nd\na b c\n")
+	run := func() (string, []map[string]any) {
+		out := filepath.Join(t.TempDir(), "out")
+		r := penstock(t, "embed", "--model", tiny(t, "models", "plain"), "--input", in, "--output", out, "--format", "jsonl", "--cache", dir, "--cache-size", "1MiB",
+			"--stats", "json")
+		require.Equal(t, 0, r.code, r.stderr)
+		return r.stdout, rows(t, out)
+	}
+	stats, first := run()
+	assert.Regexp(t, `"cache_hits": ?1\b`, stats)
+	stats, second := run()
+	assert.Regexp(t, `"cache_hits": ?3\b`, stats)
+	assert.Equal(t, first, second)
+	r := penstock(t, "embed", "--model", tiny(t, "models", "plain"), "--input", in, "--output", dir+"2", "--cache", in)
+	assert.Equal(t, 1, r.code)
+	assert.Contains(t, r.stderr, in)
+}
+
+// TestOptimizeVerb: the variant is made, told of, and used by its name.
+func TestOptimizeVerb(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.CopyFS(dir, os.DirFS(tiny(t, "tasks", "single"))))
+	in := write(t, "in.txt", "the cat\nsat\n")
+	r := penstock(t, "optimize", dir, "--int8", "--sample", in)
+	require.Equal(t, 0, r.code, r.stderr)
+	assert.Regexp(t, `(?s)wrote +.*model_int8\.onnx.*speed .*rows/s instead of.*the same.*likeness.*--variant int8`, r.stdout)
+	r = penstock(t, "classify", "--model", dir, "--variant", "int8", "--input", in, "--output", filepath.Join(dir, "out"))
+	assert.Equal(t, 0, r.code, r.stderr)
+	r = penstock(t, "optimize", dir, "--sample", in)
+	assert.Equal(t, 2, r.code)
+	assert.Contains(t, r.stderr, "--int8")
 }
