@@ -1,6 +1,6 @@
 #!/bin/sh
 # Says which tools are missing, all at once, with the way to get each; exits 1 if any is.
-# Usage: scripts/need.sh [go] [cc] [python] …       (run from the root of the repository)
+# Usage: scripts/need.sh [go] [cc] [python] [tar] [npm]       (run from the root of the repository)
 missing=0
 PYTHON=${PYTHON:-python3}
 
@@ -46,12 +46,17 @@ need_tar() {
 	command -v gzip >/dev/null || lack gzip "apt install gzip"
 }
 
+need_npm() {
+	command -v npm >/dev/null || lack "npm (vocabularies that tests compare with ship in its packages)" "apt install npm, or: dnf install npm"
+}
+
 for tool in "$@"; do
 	case $tool in
 	go) need_go ;;
 	cc) need_cc ;;
 	python) need_python ;;
 	tar) need_tar ;;
+	npm) need_npm ;;
 	*) echo "need.sh: unknown tool $tool" >&2; exit 2 ;;
 	esac
 done
