@@ -10,21 +10,22 @@ import (
 
 	"github.com/NVIDIA/go-nvml/pkg/nvml"
 	"github.com/NVIDIA/go-nvml/pkg/nvml/mock/dgxa100"
+	"github.com/NVIDIA/go-nvml/pkg/nvml/mock/server"
 	"github.com/stretchr/testify/require"
 
 	"github.com/penstock-data/penstock/gpustat"
 )
 
 // machine is a fake DGX A100 whose devices answer everything.
-func machine() *dgxa100.Server {
+func machine() *server.Server {
 	s := dgxa100.New()
 	for i, d := range s.Devices {
-		answer(d.(*dgxa100.Device), i)
+		answer(d.(*server.Device), i)
 	}
 	return s
 }
 
-func answer(d *dgxa100.Device, i int) {
+func answer(d *server.Device, i int) {
 	d.GetUtilizationRatesFunc = func() (nvml.Utilization, nvml.Return) {
 		return nvml.Utilization{Gpu: uint32(10 * i), Memory: 5}, nvml.SUCCESS
 	}
@@ -88,7 +89,7 @@ func TestSample(t *testing.T) {
 func TestUnknown(t *testing.T) {
 	const none = gpustat.Unknown
 	s := machine()
-	d := s.Devices[1].(*dgxa100.Device)
+	d := s.Devices[1].(*server.Device)
 	d.GetUtilizationRatesFunc = func() (nvml.Utilization, nvml.Return) { return nvml.Utilization{}, nvml.ERROR_NOT_SUPPORTED }
 	d.GetPcieThroughputFunc = func(nvml.PcieUtilCounter) (uint32, nvml.Return) { return 0, nvml.ERROR_NOT_SUPPORTED }
 	d.GetCurrPcieLinkGenerationFunc = func() (int, nvml.Return) { return 0, nvml.ERROR_NOT_SUPPORTED }
@@ -129,7 +130,7 @@ func TestOpenFails(t *testing.T) {
 		"nvmlDeviceGetMemoryInfo of device 7"} {
 		s, closed := machine(), 0
 		s.ShutdownFunc = func() nvml.Return { closed++; return nvml.SUCCESS }
-		last := s.Devices[7].(*dgxa100.Device)
+		last := s.Devices[7].(*server.Device)
 		switch call {
 		case "nvmlDeviceGetCount":
 			s.DeviceGetCountFunc = func() (int, nvml.Return) { return 0, nvml.ERROR_UNKNOWN }
@@ -154,7 +155,7 @@ func TestRecord(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := machine()
 		n := 0
-		d := s.Devices[0].(*dgxa100.Device)
+		d := s.Devices[0].(*server.Device)
 		d.GetUtilizationRatesFunc = func() (nvml.Utilization, nvml.Return) {
 			n++
 			if n == 2 {
@@ -187,7 +188,7 @@ func TestRecord(t *testing.T) {
 // A device that fails ends the recording; Stop tells.
 func TestRecordFails(t *testing.T) {
 	s := machine()
-	s.Devices[2].(*dgxa100.Device).GetTemperatureFunc = func(nvml.TemperatureSensors) (uint32, nvml.Return) { return 0, nvml.ERROR_GPU_IS_LOST }
+	s.Devices[2].(*server.Device).GetTemperatureFunc = func(nvml.TemperatureSensors) (uint32, nvml.Return) { return 0, nvml.ERROR_GPU_IS_LOST }
 	sums, err := open(t, s).Record(0).Stop()
 	require.ErrorIs(t, err, nvml.ERROR_GPU_IS_LOST)
 	require.Len(t, sums, 8)
