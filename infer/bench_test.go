@@ -133,7 +133,7 @@ type bareRun struct{ inputs, outputs []ort.Value }
 
 // bareRuns are the runs that a worker makes of a batch.
 func (m *benchModel) bareRuns(b *testing.B, i int) []bareRun {
-	c := m.workers[0].(*textWorker).caller
+	c := m.workers[0].(*textWorker).callers[0]
 	list := m.batches[i].Column(0).(*array.List)
 	ids := list.ListValues().(*array.Int32).Int32Values()
 	var rows []row
@@ -172,7 +172,7 @@ func BenchmarkAgainstBare(b *testing.B) {
 	for i := range runs {
 		runs[i] = m.bareRuns(b, i)
 	}
-	session := m.workers[0].(*textWorker).caller.session.ort
+	session := m.workers[0].(*textWorker).callers[0].runner.(*cpuRunner).session.ort
 	bare := func(_, i int) error {
 		for _, r := range runs[i] {
 			if err := session.Run(r.inputs, r.outputs); err != nil {

@@ -9,6 +9,7 @@ import (
 	"github.com/zeebo/xxh3"
 
 	"github.com/penstock-data/penstock/internal/cache"
+	"github.com/penstock-data/penstock/stage"
 )
 
 // cachedRuns stands between a worker and its caller where results are kept. What is kept
@@ -42,13 +43,17 @@ func (m *Model) openCache() (*cache.Store, error) {
 	return s, nil
 }
 
-// cached gives nil where the model keeps no results.
-func (m *Model) cached(spec *textSpec, log *slog.Logger) (*cachedRuns, error) {
+// cached gives nil where the model keeps no results. What a device gives differs from what
+// another kind gives in the last bits, so each has its own.
+func (m *Model) cached(spec *textSpec, device stage.DeviceKind, log *slog.Logger) (*cachedRuns, error) {
 	store, err := m.cache()
 	if store == nil {
 		return nil, err
 	}
 	salt := fmt.Appendf(nil, "1\x00%s\x00%s\x00%v\x00%d\x00%d\x00%q", spec.output, spec.pooling, spec.left, spec.tokens, spec.dim, m.digests())
+	if device != stage.CPU {
+		salt = fmt.Appendf(salt, "\x00%s", device)
+	}
 	return &cachedRuns{store: store, salt: salt, spec: spec, log: log, hash: xxh3.New(), twins: map[cache.Key][]int32{}}, nil
 }
 

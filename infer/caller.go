@@ -2,35 +2,33 @@ package infer
 
 import (
 	"context"
-	"fmt"
 	"unsafe"
 
 	"github.com/apache/arrow/go/v17/arrow/float16"
-	ort "github.com/yalue/onnxruntime_go"
 
-	"github.com/penstock-data/penstock/internal/cmem"
 	"github.com/penstock-data/penstock/stage"
 )
 
-// caller runs batches of texts through a session, one at a time. It owns the tensors'
-// memory: C memory, since ONNX Runtime keeps the addresses.
+// caller runs batches of texts through a session, one at a time.
 type caller struct {
-	session *session
+	runner  runner
 	spec    *textSpec
 	budget  int
 	arrival bool // rows stay in the order in which they come
 	pad     int32
-	book    func(stage.Purpose, int64)
-	size    activations
-	charged int64 // for activations
-	options *ort.RunOptions
 
 	planner planner
-	inputs  []slab
-	output  slab
-	values  []ort.Value
-	result  [1]ort.Value
 	scratch []float32
+}
+
+// runner makes single runs of a text model, on the CPU or on a device.
+type runner interface {
+	// shape is what a run of n rows by length tokens is padded to.
+	shape(n, length int) (int, int)
+	// run runs the model. fill writes input i, and take reads the output, which it does not keep.
+	run(ctx context.Context, n, length int, real float64, fill func(i int, to []byte), take func(out []byte)) error
+	// close gives back what runs took.
+	close() error
 }
 
 // runStats is what a batch came to.
@@ -49,28 +47,14 @@ type tokenVectors interface {
 	tokenVectors(i int32, out *output, row, first, n int) // n of them, from the first on
 }
 
-func newCaller(s *session, spec *textSpec, cfg Config, pad int32, size activations, book func(stage.Purpose, int64)) (*caller, error) {
-	options, err := ort.NewRunOptions()
-	if err != nil {
-		return nil, fmt.Errorf("infer: run options: %w", err)
-	}
-	return &caller{session: s, spec: spec, budget: cfg.runTokens(), arrival: cfg.NoPacking, pad: pad, book: book, size: size, options: options,
-		inputs: make([]slab, len(spec.inputs)), values: make([]ort.Value, len(spec.inputs)), scratch: make([]float32, spec.dim)}, nil
+func newCaller(r runner, spec *textSpec, cfg Config, pad int32) *caller {
+	return &caller{runner: r, spec: spec, budget: cfg.runTokens(stage.CPU), arrival: cfg.NoPacking, pad: pad, scratch: make([]float32, spec.dim)}
 }
 
-// close gives all memory back.
-func (c *caller) close() error {
-	for i := range c.inputs {
-		c.inputs[i].free(c.book)
-	}
-	c.output.free(c.book)
-	c.book(stage.Arena, -c.charged)
-	c.charged = 0
-	return c.options.Destroy()
-}
+func (c *caller) close() error { return c.runner.close() }
 
-// embed runs rows through the model. It sorts them, unless they stay in their order. If ctx is cancelled, the run under
-// way is ended by ONNX Runtime's terminate flag, which it looks at between two operators.
+// embed runs rows through the model. It sorts them, unless they stay in their order. If ctx is
+// cancelled, the run under way is ended between two of the model's operators.
 func (c *caller) embed(ctx context.Context, rows []row, into vectors) (runStats, error) {
 	var stats runStats
 	if err := ctx.Err(); err != nil || len(rows) == 0 {
@@ -86,25 +70,8 @@ func (c *caller) embed(ctx context.Context, rows []row, into vectors) (runStats,
 		}
 		stats.tokens += int64(len(rows[i].ids))
 	}
-	err := interruptible(ctx, c.options, func() error { return c.runs(ctx, rows, into, &stats) })
+	err := c.runs(ctx, rows, into, &stats)
 	return stats, err
-}
-
-// interruptible calls f, whose runs have these options. If ctx ends, the run under way
-// ends, too, and so must f.
-func interruptible(ctx context.Context, options *ort.RunOptions, f func() error) error {
-	fired := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		_ = options.Terminate() // fails only on options that were destroyed
-		close(fired)
-	})
-	err := f()
-	if !stop() {
-		<-fired
-		_ = options.UnsetTerminate()
-		return ctx.Err()
-	}
-	return err
 }
 
 func (c *caller) runs(ctx context.Context, rows []row, into vectors, stats *runStats) error {
@@ -127,7 +94,7 @@ func (c *caller) runs(ctx context.Context, rows []row, into vectors, stats *runS
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		padded, err := c.run(rows[start:end], into)
+		padded, err := c.run(ctx, rows[start:end], into)
 		if err != nil {
 			return err
 		}
@@ -138,125 +105,38 @@ func (c *caller) runs(ctx context.Context, rows []row, into vectors, stats *runS
 }
 
 // run is one call of the model.
-func (c *caller) run(rows []row, into vectors) (padded int64, err error) {
-	n, length := len(rows), longest(rows)
-	if c.spec.batch > 0 {
-		n = c.spec.batch
-	}
-	if c.spec.tokens > 0 {
-		length = c.spec.tokens
-	}
-	c.charge(n, length)
-	defer c.destroyValues()
-	for i, in := range c.spec.inputs {
-		data, err := c.inputs[i].take(n*length*in.kind.size(), c.book)
-		if err != nil {
-			return 0, err
-		}
-		fill(data, in, rows, block{n, length, c.spec.left, c.pad})
-		c.values[i], err = ort.NewCustomDataTensor(ort.NewShape(int64(n), int64(length)), data, ort.TensorElementDataType(in.kind))
-		if err != nil {
-			return 0, fmt.Errorf("infer: input %q: %w", in.name, err)
-		}
-	}
-	shape, tokens := ort.NewShape(int64(n), int64(length), int64(c.spec.dim)), length
+func (c *caller) run(ctx context.Context, rows []row, into vectors) (padded int64, err error) {
+	n, length := c.runner.shape(len(rows), longest(rows))
+	tokens, real := length, 0
 	if c.spec.pooling == NoPooling {
-		shape, tokens = ort.NewShape(int64(n), int64(c.spec.dim)), 1
+		tokens = 1
 	}
-	data, err := c.output.take(n*tokens*c.spec.dim*c.spec.kind.size(), c.book)
-	if err != nil {
-		return 0, err
+	for i := range rows {
+		real += len(rows[i].ids)
 	}
-	c.result[0], err = ort.NewCustomDataTensor(shape, data, ort.TensorElementDataType(c.spec.kind))
-	if err != nil {
-		return 0, fmt.Errorf("infer: output %q: %w", c.spec.output, err)
-	}
-	if err := c.session.ort.RunWithOptions(c.values, c.result[:], c.options); err != nil {
-		return 0, fmt.Errorf("infer: run of %d rows by %d tokens: %w", n, length, err)
-	}
-	out := newOutput(data, c.spec.kind, n, tokens, c.spec.dim, c.scratch)
-	for i, r := range rows {
-		first := 0
-		if c.spec.left {
-			first = length - len(r.ids)
-		}
-		if c.spec.pooling == everyToken {
-			into.(tokenVectors).tokenVectors(r.at, &out, i, first, len(r.ids))
-			continue
-		}
-		c.spec.pooling.pool(into.at(r.at), &out, i, first, len(r.ids))
-		into.done(r.at)
-	}
-	return int64(n * length), nil
+	err = c.runner.run(ctx, n, length, float64(real)/float64(n*length),
+		func(i int, to []byte) { fill(to, c.spec.inputs[i], rows, block{n, length, c.spec.left, c.pad}) },
+		func(data []byte) {
+			out := newOutput(data, c.spec.kind, n, tokens, c.spec.dim, c.scratch)
+			for i, r := range rows {
+				c.take(into, &out, i, length, r)
+			}
+		})
+	return int64(n * length), err
 }
 
-func (c *caller) destroyValues() {
-	for i, v := range c.values {
-		if v != nil {
-			_ = v.Destroy() // of a tensor: never fails
-			c.values[i] = nil
-		}
+// take hands on what the model gave for one row of a run.
+func (c *caller) take(into vectors, out *output, i, length int, r row) {
+	first := 0
+	if c.spec.left {
+		first = length - len(r.ids)
 	}
-	if c.result[0] != nil {
-		_ = c.result[0].Destroy()
-		c.result[0] = nil
-	}
-}
-
-// charge books what a run of this shape takes beyond what was booked: the arena keeps the
-// largest.
-func (c *caller) charge(rows, tokens int) {
-	if need := c.size.bytes(rows, tokens); need > c.charged {
-		c.book(stage.Arena, need-c.charged)
-		c.charged = need
-	}
-}
-
-// activations estimates what ONNX Runtime's arena holds for a caller. The arena cannot be
-// asked. What is alive at once in a transformer block is, in float32: the inner layer
-// twice (before and after its activation), some five tensors of the hidden size, and the
-// attention scores of all heads twice. Two callers of MiniLM with runs of 1024 tokens: 91
-// MiB booked, tensors included, 83 MiB more RSS.
-type activations struct {
-	hidden, inner, heads int
-}
-
-func (a activations) bytes(rows, tokens int) int64 {
-	n := int64(rows) * int64(tokens)
-	return 4 * (n*int64(2*a.inner+5*a.hidden) + 2*n*int64(tokens)*int64(a.heads))
-}
-
-// slab is C memory that grows in powers of two and is used again.
-type slab struct{ b []byte }
-
-const minSlab = 4096
-
-// take gives the first n bytes, whatever stands in them.
-func (s *slab) take(n int, book func(stage.Purpose, int64)) ([]byte, error) {
-	if n <= cap(s.b) {
-		return s.b[:n], nil
-	}
-	size := minSlab
-	for size < n {
-		size *= 2
-	}
-	s.free(book)
-	b, err := cmem.Alloc(stage.Arena, size)
-	if err != nil {
-		return nil, fmt.Errorf("infer: %w", err)
-	}
-	book(stage.Arena, int64(size))
-	s.b = b
-	return b[:n], nil
-}
-
-func (s *slab) free(book func(stage.Purpose, int64)) {
-	if s.b == nil {
+	if c.spec.pooling == everyToken {
+		into.(tokenVectors).tokenVectors(r.at, out, i, first, len(r.ids))
 		return
 	}
-	book(stage.Arena, -int64(cap(s.b)))
-	cmem.Free(stage.Arena, s.b)
-	s.b = nil
+	c.spec.pooling.pool(into.at(r.at), out, i, first, len(r.ids))
+	into.done(r.at)
 }
 
 // block is the shape of an input, and how its rows are padded.

@@ -19,7 +19,7 @@ type ClassifyConfig struct {
 	Scored
 	Activation Activation
 	BatchSize  int // rows at most of a batch; 0: as many as fit a run, 64 without packing
-	Actors     int // callers of the model at once; 0: 2
+	Actors     int // callers of the model at once; 0: 2 on the CPU, as many as fit on devices
 }
 
 // Classify makes a task that adds the labels that a model for sequence classification
@@ -43,7 +43,7 @@ func (m *Model) Classify(c ClassifyConfig) (stage.Task, error) {
 	settings := c.Scored.settings()
 	maps.Copy(settings, map[string]any{"labels": labels, "activation": c.Activation.String()})
 	return &textTask{model: m, spec: spec, name: "classify", tokens: textColumn(c.Column, ""), tokenizer: tok, settings: settings,
-		batch: c.BatchSize, actors: positive(c.Actors, 2),
+		batch: c.BatchSize, actors: c.Actors,
 		head: &classifyHead{scored: c.Scored, labels: labels, activation: c.Activation}}, nil
 }
 

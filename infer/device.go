@@ -32,7 +32,8 @@ type DeviceConfig struct {
 	Inputs  []string // in the order in which runs give them; nil: the model's
 	Outputs []string // those that runs want
 	// Warm are runs that the session makes before it is opened, with zeros for data: one for
-	// each shape that is to come, so that no run has to look for kernels or memory.
+	// each shape that is to come, the largest first, so that no run has to look for kernels
+	// or memory.
 	Warm []DeviceRun
 	// TensorRT has TensorRT run what it can, with its engines kept in this folder. Empty: CUDA.
 	TensorRT string

@@ -1,6 +1,6 @@
-// Package infer runs ONNX models on the CPU: it opens a model as people have it (a
-// Hugging Face folder), says what is in it, and makes stages of it that embed or classify
-// text. Underneath is ONNX Runtime, loaded at run time as a shared library: this package
+// Package infer runs ONNX models on the CPU and, where package infer/gpu is imported, those
+// that read text on GPUs: it opens a model as people have it (a Hugging Face folder), says
+// what is in it, and makes stages of it that embed or classify text. Underneath is ONNX Runtime, loaded at run time as a shared library: this package
 // builds with plain `go build`, wherever it is imported.
 //
 //	model, err := infer.Open(ctx, infer.Config{Path: "models/all-MiniLM-L6-v2"})

@@ -31,7 +31,7 @@ type EmbedConfig struct {
 	Column    string // of text
 	Output    string // empty: "embedding"
 	BatchSize int    // rows at most of a batch; 0: as many as fit a run, 64 without packing
-	Actors    int    // callers of the model at once; 0: 2
+	Actors    int    // callers of the model at once; 0: 2 on the CPU, as many as fit on devices
 	Normalize Normalize
 	// Prompt is put before every text: the name of one of the model's prompts, or, where it
 	// has a space or a colon in it, the prompt itself. Empty: the model's default, where it
@@ -85,7 +85,7 @@ func (m *Model) Embed(c EmbedConfig) (stage.Task, error) {
 	tokens := textColumn(c.Column, prefix)
 	tokens[0].Chunk = c.Chunk
 	return &textTask{model: m, spec: spec, name: "embed", tokens: tokens, tokenizer: tok,
-		batch: c.BatchSize, actors: positive(c.Actors, 2),
+		batch: c.BatchSize, actors: c.Actors,
 		settings: map[string]any{"output": c.Output, "normalize": on, "dimensions": dim},
 		head:     &embedHead{name: c.Output, dim: dim, full: spec.dim, normalize: on}}, nil
 }

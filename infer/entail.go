@@ -49,7 +49,7 @@ func (m *Model) zeroShotByEntailment(c ZeroShotConfig) (stage.Task, error) {
 	settings := c.Scored.settings()
 	maps.Copy(settings, map[string]any{"labels": c.Labels, "template": c.Template, "multi_label": h.multi})
 	return &textTask{model: m, spec: spec, name: "zeroshot", tokens: tokens, tokenizer: tok, settings: settings, per: len(c.Labels),
-		batch: c.BatchSize, actors: positive(c.Actors, 2), head: h}, nil
+		batch: c.BatchSize, actors: c.Actors, head: h}, nil
 }
 
 // entailHead takes a vector as the logits of one label's sentence. Texts come row by row,

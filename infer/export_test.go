@@ -69,10 +69,11 @@ func (m *Model) RunOutput(ctx context.Context, name string, p Pooling, logits in
 	if err != nil {
 		return nil, err
 	}
-	c, err := newCaller(s, spec, m.cfg, 0, m.activations(spec), unbooked)
+	r, err := newCPURunner(s, spec, m.activations(spec), unbooked)
 	if err != nil {
 		return nil, err
 	}
+	c := newCaller(r, spec, m.cfg, 0)
 	defer func() { err = errors.Join(err, c.close()) }()
 	rows := make([]row, len(texts))
 	for i, t := range texts {

@@ -27,8 +27,8 @@ type Config struct {
 	// MaxTokens shortens the model's own limit. 0: the model's.
 	MaxTokens int
 	// RunTokens bounds the padded tokens of one run of the model, and with it the
-	// memory and the time that a run takes; a text that is longer runs alone. 0: 1024,
-	// beyond which a CPU gains nothing.
+	// memory and the time that a run takes; a text that is longer runs alone. 0: 1024 on
+	// a CPU, which gains nothing beyond, and 16384 on a device.
 	RunTokens int
 	// LookAheadRows is among how many rows texts of like length are put together for a
 	// run. 0: 2048.
@@ -43,15 +43,24 @@ type Config struct {
 	// CacheBytes bounds the folder: what was kept first goes first. 0: 4 GiB. Some 64 bytes
 	// of memory are needed for each text that is kept.
 	CacheBytes int64
+	// DeviceShare is the part of a device, and of its memory, that an actor takes where
+	// the model runs on one. 0: all of it.
+	DeviceShare float64
+	// TensorRTCache has TensorRT run what it can of the model on a device, and keep the
+	// engines that it builds in this folder. Empty: CUDA runs it.
+	TensorRTCache string
 }
 
 func (c Config) threads() int { return max(c.ThreadsPerActor, 1) }
 
-func (c Config) runTokens() int {
-	if c.RunTokens <= 0 {
+func (c Config) runTokens(on stage.DeviceKind) int {
+	switch {
+	case c.RunTokens > 0:
+		return c.RunTokens
+	case on == stage.CPU:
 		return 1024
 	}
-	return c.RunTokens
+	return 16384
 }
 
 func (c Config) lookAhead() int { return positive(c.LookAheadRows, 2048) }

@@ -20,7 +20,7 @@ type EntityConfig struct {
 	Threshold   float64  // entities with scores below it are left out
 	Output      string   // empty: "entities"
 	BatchSize   int      // rows at most of a batch; 0: as many as fit a run, 64 without packing
-	Actors      int      // callers of the model at once; 0: 2
+	Actors      int      // callers of the model at once; 0: 2 on the CPU, as many as fit on devices
 }
 
 // Entities makes a task that adds the entities that a model for token classification finds
@@ -55,7 +55,7 @@ func (m *Model) Entities(c EntityConfig) (stage.Task, error) {
 	tokens := textColumn(c.Column, "")
 	tokens[0].Spans = spansColumn
 	return &textTask{model: m, spec: spec, name: "ner", tokens: tokens, tokenizer: tok, more: []string{c.Column},
-		batch: c.BatchSize, actors: positive(c.Actors, 2), head: h,
+		batch: c.BatchSize, actors: c.Actors, head: h,
 		settings: map[string]any{"labels": labels, "aggregation": c.Aggregation.String(), "ignore": c.Ignore, "threshold": c.Threshold,
 			"output": c.Output, "column": c.Column}}, nil
 }

@@ -21,7 +21,7 @@ type RerankConfig struct {
 	Output      string // empty: "score"
 	Activation  Activation
 	BatchSize   int // rows at most of a batch; 0: as many as fit a run, 64 without packing
-	Actors      int // callers of the model at once; 0: 2
+	Actors      int // callers of the model at once; 0: 2 on the CPU, as many as fit on devices
 }
 
 // Rerank makes a task that adds how well a text answers a query (float32; more is better),
@@ -62,7 +62,7 @@ func (m *Model) Rerank(c RerankConfig) (stage.Task, error) {
 	}
 	c.Output = orElse(c.Output, "score")
 	return &textTask{model: m, spec: spec, name: "rerank", tokens: tokens, tokenizer: tok,
-		batch: c.BatchSize, actors: positive(c.Actors, 2),
+		batch: c.BatchSize, actors: c.Actors,
 		settings: map[string]any{"query": c.Query, "output": c.Output, "activation": c.Activation.String()},
 		head:     &numberHead{name: c.Output, dim: 1, of: func(v []float32) float32 { c.Activation.apply(v); return v[0] }}}, nil
 }
@@ -143,7 +143,7 @@ type SimilarityConfig struct {
 	Output              string // empty: "similarity"
 	Dimensions          int    // of the embeddings that are compared: see [EmbedConfig]
 	BatchSize           int    // rows at most of a batch; 0: as many as fit a run, 64 without packing
-	Actors              int    // callers of the model at once; 0: 2
+	Actors              int    // callers of the model at once; 0: 2 on the CPU, as many as fit on devices
 }
 
 // Similarity makes a task that adds the cosine of the embeddings of two texts (float32,
@@ -179,7 +179,7 @@ func (m *Model) Similarity(c SimilarityConfig) (stage.Task, error) {
 		return dot(a, b)
 	}
 	return &textTask{model: m, spec: m.spec, name: "similarity", tokens: tokens, tokenizer: tok, per: 2,
-		batch: c.BatchSize, actors: positive(c.Actors, 2),
+		batch: c.BatchSize, actors: c.Actors,
 		settings: map[string]any{"output": c.Output, "dimensions": dim},
 		head:     &numberHead{name: c.Output, dim: full, per: 2, of: compare}}, nil
 }

@@ -62,15 +62,15 @@ type textTask struct {
 }
 
 func (t *textTask) Expand(p stage.Placement) ([]stage.Stage, error) {
-	if p.Device != stage.CPU {
-		return nil, fmt.Errorf("infer: %s: this build runs models on the CPU, not on %s", t.name, p.Device)
+	if err := CheckDevice(p.Device, p.Index, t.model.cfg.Library); err != nil {
+		return nil, err
 	}
 	var stages []stage.Stage
 	for _, c := range t.tokens {
 		c.Digests = t.model.digests
 		stages = append(stages, tokenize.NewStage(t.tokenizer, c))
 	}
-	return append(stages, &textStage{task: t}), nil
+	return append(stages, &textStage{task: t, device: p.Device}), nil
 }
 
 // textColumn is how a column of text is tokenised where nothing else is asked for.
@@ -92,7 +92,10 @@ func (t *textTask) tokenColumns() []string {
 }
 
 // textStage is the part of a textTask that runs the model.
-type textStage struct{ task *textTask }
+type textStage struct {
+	task   *textTask
+	device stage.DeviceKind
+}
 
 func (s *textStage) ID() stage.StageID {
 	t := s.task
@@ -102,7 +105,8 @@ func (s *textStage) ID() stage.StageID {
 		Pooling   string
 		MaxTokens int
 		Batch     stage.Policy
-	}{t.settings, t.spec.output, t.spec.pooling.String(), t.model.maxTokens(), t.policy()})
+		Device    string `json:",omitempty"` // the CPU goes without: another gives other bits
+	}{t.settings, t.spec.output, t.spec.pooling.String(), t.model.maxTokens(), s.policy(), s.deviceName()})
 	if err != nil {
 		raw = nil // settings are strings and numbers: they always are JSON
 	}
@@ -140,22 +144,35 @@ func (s *textStage) Bind(in []*arrow.Schema) (*stage.Bound, error) {
 	}
 	need := stage.Need{
 		Reads: slices.Concat(hidden, t.more), Drops: hidden, Adds: t.head.fields(),
-		Rows: stage.OneToOne, Batch: t.policy(), Cost: t.cost, Views: true,
+		Rows: stage.OneToOne, Batch: s.policy(), Cost: t.cost, Views: true,
 		RowWise: true, Retryable: true, Deterministic: true,
-		CPU: float64(t.model.cfg.threads()), Workers: stage.Pool{Min: t.actors, Max: t.actors},
+	}
+	if s.device == stage.CPU {
+		actors := positive(t.actors, 2)
+		need.CPU, need.Workers = float64(t.model.cfg.threads()), stage.Pool{Min: actors, Max: actors}
+	} else {
+		need.GPU, need.InFlight, need.Workers = t.model.cfg.share(), deviceSlots, stage.Pool{Min: t.actors, Max: t.actors}
 	}
 	return &stage.Bound{Schema: need.OutputSchema(in[0]), Need: need, Open: s.open}, nil
+}
+
+func (s *textStage) deviceName() string {
+	if s.device == stage.CPU {
+		return ""
+	}
+	return s.device.String()
 }
 
 // policy is how rows become batches. Packed, a batch is a run of the model. A model of fixed
 // shape runs as many rows, or tokens, whatever they are: its rows come in the order of arrival,
 // and the worker sorts a batch's by length.
-func (t *textTask) policy() stage.Policy {
+func (s *textStage) policy() stage.Policy {
+	t := s.task
 	cfg := &t.model.cfg
 	if cfg.NoPacking || t.spec.batch > 0 || t.spec.tokens > 0 {
 		return stage.Policy{MaxRows: positive(t.batch, 64)}
 	}
-	return stage.Policy{MaxRows: t.batch, MaxCost: int64(cfg.runTokens()), LookAheadRows: cfg.lookAhead()}
+	return stage.Policy{MaxRows: t.batch, MaxCost: int64(cfg.runTokens(s.device)), LookAheadRows: cfg.lookAhead()}
 }
 
 // cost is the number of tokens: the difference of two offsets, of each list of them.
@@ -174,18 +191,13 @@ func (t *textTask) cost(rec arrow.Record, dst []int32) {
 }
 
 func (s *textStage) open(ctx context.Context, env stage.Env) (stage.Worker, error) {
-	t := s.task
-	w := &textWorker{task: t, env: env, user: &user{book: env.Book}}
-	session, err := t.model.acquire(ctx, w.user, t.spec.ports())
-	if err != nil {
-		return nil, errors.Join(err, t.model.release(w.user))
-	}
-	w.caller, err = newCaller(session, t.spec, t.model.cfg, t.tokenizer.PadID(), t.model.activations(t.spec), env.Book)
+	w := &textWorker{task: s.task, env: env}
+	runners, err := s.runners(ctx, w)
 	if err == nil {
-		err = t.head.prepare(ctx, w.caller)
+		err = w.start(s.device, runners)
 	}
 	if err == nil {
-		w.cached, err = t.model.cached(t.spec, env.Logger())
+		err = s.task.head.prepare(ctx, w.callers[0])
 	}
 	if err != nil {
 		return nil, errors.Join(err, w.Close())
@@ -193,14 +205,61 @@ func (s *textStage) open(ctx context.Context, env stage.Env) (stage.Worker, erro
 	return w, nil
 }
 
+// runners are as many as there are calls at once. What they stand on is the worker's to close.
+func (s *textStage) runners(ctx context.Context, w *textWorker) ([]runner, error) {
+	t := s.task
+	if s.device != stage.CPU {
+		session, err := t.openDevice(ctx, s.device, w.env)
+		if err != nil {
+			return nil, err
+		}
+		w.release = session.Close
+		return deviceRunners(t, session), nil
+	}
+	u := &user{book: w.env.Book}
+	w.release = func() error { return t.model.release(u) }
+	session, err := t.model.acquire(ctx, u, t.spec.ports())
+	if err != nil {
+		return nil, err
+	}
+	r, err := newCPURunner(session, t.spec, t.model.activations(t.spec), w.env.Book)
+	return []runner{r}, err
+}
+
 // textWorker runs the model for one actor.
 type textWorker struct {
-	task   *textTask
-	env    stage.Env
-	user   *user
+	task    *textTask
+	env     stage.Env
+	callers []*caller
+	idle    chan *textCall
+	release func() error // of the session; nil: there is none
+}
+
+// textCall is what one call of Process works with.
+type textCall struct {
 	caller *caller
 	cached *cachedRuns // nil: results are not kept
 	rows   []row
+}
+
+// start makes the calls that runners make possible. The callers are the worker's to close, also
+// after an error.
+func (w *textWorker) start(device stage.DeviceKind, runners []runner) error {
+	t := w.task
+	w.idle = make(chan *textCall, len(runners))
+	for _, r := range runners {
+		c := newCaller(r, t.spec, t.model.cfg, t.tokenizer.PadID())
+		c.budget = t.model.cfg.runTokens(device)
+		w.callers = append(w.callers, c)
+	}
+	for _, c := range w.callers {
+		cached, err := t.model.cached(t.spec, device, w.env.Logger())
+		if err != nil {
+			return err
+		}
+		w.idle <- &textCall{caller: c, cached: cached}
+	}
+	return nil
 }
 
 // Process emits one record for the whole batch.
@@ -213,12 +272,14 @@ func (w *textWorker) Process(ctx context.Context, in stage.Batch, emit func(stag
 	if err != nil {
 		return err
 	}
-	nulls := w.gather(in, cols)
+	call := <-w.idle // there are as many as there are calls
+	nulls := call.gather(w.task, in, cols)
 	if r, ok := cols.(batchReader); ok {
 		r.read(in)
 	}
-	stats, err := w.embed(ctx, cols)
-	clear(w.rows) // they are the batch's
+	stats, err := w.embed(ctx, call, cols)
+	clear(call.rows) // they are the batch's
+	w.idle <- call
 	if err != nil {
 		cols.drop()
 		return err
@@ -231,11 +292,11 @@ func (w *textWorker) Process(ctx context.Context, in stage.Batch, emit func(stag
 }
 
 // embed runs the texts through the model, but those whose results are kept.
-func (w *textWorker) embed(ctx context.Context, cols columns) (runStats, error) {
-	if w.cached == nil {
-		return w.caller.embed(ctx, w.rows, cols)
+func (w *textWorker) embed(ctx context.Context, call *textCall, cols columns) (runStats, error) {
+	if call.cached == nil {
+		return call.caller.embed(ctx, call.rows, cols)
 	}
-	stats, hits, err := w.cached.embed(ctx, w.caller, w.rows, cols)
+	stats, hits, err := call.cached.embed(ctx, call.caller, call.rows, cols)
 	if err == nil {
 		w.env.Add(stage.CacheHits, hits)
 	}
@@ -265,19 +326,19 @@ func fieldBytes(t arrow.DataType) int {
 }
 
 // gather lists the texts that the model has to see.
-func (w *textWorker) gather(in stage.Batch, cols columns) (nulls int64) {
-	w.rows = w.rows[:0]
-	per := int32(max(w.task.per, 1))
+func (c *textCall) gather(t *textTask, in stage.Batch, cols columns) (nulls int64) {
+	c.rows = c.rows[:0]
+	per := int32(max(t.per, 1))
 	at := int32(0)
 	for _, part := range in.Parts {
-		lists := w.lists(part.Record)
+		lists := t.lists(part.Record)
 		for i := range part.NumRows() {
 			r := part.Row(i)
 			if lists.null(r) {
 				cols.null(at)
 				nulls++
 			} else {
-				w.rows = lists.texts(w.rows, r, at*per)
+				c.rows = lists.texts(c.rows, r, at*per)
 			}
 			at++
 		}
@@ -288,8 +349,8 @@ func (w *textWorker) gather(in stage.Batch, cols columns) (nulls int64) {
 // tokenLists are the columns of tokens of a record; nil: there is none of that kind.
 type tokenLists struct{ ids, others, types, ends *array.List }
 
-func (w *textWorker) lists(rec arrow.Record) (l tokenLists) {
-	for c, name := range w.task.tokenColumns() {
+func (t *textTask) lists(rec arrow.Record) (l tokenLists) {
+	for c, name := range t.tokenColumns() {
 		list := rec.Column(c).(*array.List)
 		switch name {
 		case tokensColumn:
@@ -344,9 +405,13 @@ func (w *textWorker) Finish(context.Context, func(stage.Output) error) error { r
 
 func (w *textWorker) Close() error {
 	var errs []error
-	if w.caller != nil {
-		errs = append(errs, w.caller.close())
-		w.caller = nil
+	for _, c := range w.callers {
+		errs = append(errs, c.close())
 	}
-	return errors.Join(append(errs, w.task.model.release(w.user))...)
+	w.callers = nil
+	if w.release != nil {
+		errs = append(errs, w.release())
+		w.release = nil
+	}
+	return errors.Join(errs...)
 }

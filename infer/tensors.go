@@ -37,6 +37,8 @@ type InferConfig struct {
 // and lists that are not as long as it wants, fail their row. A row that is null in a
 // column that is read has null results. Types and shapes are checked when the task is
 // bound, before the first row.
+//
+// The model runs on the CPU, also in a pipeline that has devices.
 func (m *Model) Infer(c InferConfig) (stage.Task, error) {
 	outputs, err := m.chooseOutputs(c.Outputs)
 	if err != nil {
@@ -103,12 +105,8 @@ type tensorStage struct {
 	rows    int // of each run; 0: any number
 }
 
-func (s *tensorStage) Expand(p stage.Placement) ([]stage.Stage, error) {
-	if p.Device != stage.CPU {
-		return nil, fmt.Errorf("infer: this build runs models on the CPU, not on %s", p.Device)
-	}
-	return []stage.Stage{s}, nil
-}
+// Expand leaves the stage on the CPU, wherever the job's other models run.
+func (s *tensorStage) Expand(stage.Placement) ([]stage.Stage, error) { return []stage.Stage{s}, nil }
 
 func (s *tensorStage) ID() stage.StageID {
 	columns := map[string]string{}

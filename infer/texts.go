@@ -76,7 +76,11 @@ func (m *Model) borrow(ctx context.Context, pad int32) (*caller, error) {
 			return nil, err
 		}
 	}
-	return newCaller(s, m.spec, m.cfg, pad, m.activations(m.spec), unbooked)
+	r, err := newCPURunner(s, m.spec, m.activations(m.spec), unbooked)
+	if err != nil {
+		return nil, err
+	}
+	return newCaller(r, m.spec, m.cfg, pad), nil
 }
 
 func (m *Model) giveBack(c *caller) {

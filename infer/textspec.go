@@ -265,3 +265,29 @@ func names(list []TensorInfo) string {
 	}
 	return strings.Join(out, ", ")
 }
+
+// fixed is what a run of n rows by length tokens is padded to where the model says.
+func (s *textSpec) fixed(n, length int) (int, int) {
+	if s.batch > 0 {
+		n = s.batch
+	}
+	if s.tokens > 0 {
+		length = s.tokens
+	}
+	return n, length
+}
+
+// outputShape is that of the output of a run.
+func (s *textSpec) outputShape(n, length int) []int64 {
+	if s.pooling == NoPooling {
+		return []int64{int64(n), int64(s.dim)}
+	}
+	return []int64{int64(n), int64(length), int64(s.dim)}
+}
+
+func (s *textSpec) outputBytes(n, length int) int {
+	if s.pooling == NoPooling {
+		length = 1
+	}
+	return n * length * s.dim * s.kind.size()
+}

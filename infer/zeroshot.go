@@ -37,7 +37,7 @@ type ZeroShotConfig struct {
 	MultiLabel bool
 	Scored
 	BatchSize int // rows at most of a batch; 0: as many as fit a run, 64 without packing
-	Actors    int // callers of the model at once; 0: 2
+	Actors    int // callers of the model at once; 0: 2 on the CPU, as many as fit on devices
 }
 
 // DefaultTemplate and DefaultTemperature are what [ZeroShotConfig] has where it says
@@ -82,7 +82,7 @@ func (m *Model) ClassifyZeroShot(c ZeroShotConfig) (stage.Task, error) {
 		h.sentences = append(h.sentences, tok.AppendIDs(nil, sentence))
 	}
 	return &textTask{model: m, spec: m.spec, name: "zeroshot", tokens: textColumn(c.Column, ""), tokenizer: tok, head: h,
-		batch: c.BatchSize, actors: positive(c.Actors, 2), settings: settings}, nil
+		batch: c.BatchSize, actors: c.Actors, settings: settings}, nil
 }
 
 func (c *ZeroShotConfig) validate(labels int) error {

@@ -101,17 +101,19 @@ func deviceAt(index int) (cuda.Device, error) {
 	return all[index], nil
 }
 
-// warm makes the runs of cfg.Warm, one after the other, on each slot once: their memory grows to
-// what is to come.
+// warm makes the runs of cfg.Warm: the first, which is the largest, on each slot, so that their
+// memory grows to what is to come, and the others once.
 func (a *Actor) warm(ctx context.Context) error {
+	times := a.cfg.Slots
 	for _, r := range a.cfg.Warm {
 		r.Fill = func(_ int, to []byte) { clear(to) }
 		r.Take = func(int, []byte, []int64) error { return nil }
-		for range a.cfg.Slots {
+		for range times {
 			if err := a.Run(ctx, &r); err != nil {
 				return fmt.Errorf("gpu: the model's first run with inputs of shape %v: %w", shapes(r.Inputs), err)
 			}
 		}
+		times = 1
 	}
 	a.stats.reset()
 	return nil
