@@ -13,9 +13,9 @@ import (
 // Backend runs models on one kind of device. infer itself has none: package infer/gpu
 // registers the one for CUDA when it is imported.
 type Backend interface {
-	// Check says whether models can run on a device, before anything is loaded: the error
-	// says what is missing and what to do. library is as in [Config].
-	Check(device int, library string) error
+	// Devices is how many devices there are to run models on. Where there are none, or they
+	// cannot be used, the error says what is missing. library is as in [Config].
+	Devices(library string) (int, error)
 	// Open loads a model on a device. It takes its time. The caller closes the session.
 	Open(ctx context.Context, cfg DeviceConfig) (DeviceSession, error)
 }
@@ -99,16 +99,26 @@ func RegisterBackend(kind stage.DeviceKind, b Backend) {
 	backends.of[kind] = b
 }
 
-// CheckDevice says whether models can run on a device of this kind, or why not.
-func CheckDevice(kind stage.DeviceKind, index int, library string) error {
-	if kind == stage.CPU {
-		return nil
-	}
+// Devices is how many devices of a kind there are to run models on, or why there are none.
+// library is as in [Config].
+func Devices(kind stage.DeviceKind, library string) (int, error) {
 	b, err := backendOf(kind)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	return b.Check(index, library)
+	return b.Devices(library)
+}
+
+// checkDevice says why models cannot run on a device.
+func checkDevice(p stage.Placement, library string) error {
+	if p.Device == stage.CPU {
+		return nil
+	}
+	n, err := Devices(p.Device, library)
+	if err == nil && p.Index >= n {
+		err = fmt.Errorf("infer: there is no %s device %d: there are %d, from 0 on", p.Device, p.Index, n)
+	}
+	return err
 }
 
 func backendOf(kind stage.DeviceKind) (Backend, error) {

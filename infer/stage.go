@@ -62,7 +62,7 @@ type textTask struct {
 }
 
 func (t *textTask) Expand(p stage.Placement) ([]stage.Stage, error) {
-	if err := CheckDevice(p.Device, p.Index, t.model.cfg.Library); err != nil {
+	if err := checkDevice(p, t.model.cfg.Library); err != nil {
 		return nil, err
 	}
 	var stages []stage.Stage

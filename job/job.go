@@ -45,6 +45,8 @@ type Settings struct {
 	MaxErrorFraction float64   `yaml:"max_error_fraction" check:"min=0,max=1"` // with skip: or than this share of the rows read; 0: no bound
 	BatchSize        BatchSize `yaml:"batch_size" check:"min=-1,max=1000000"`
 	Actors           int       `yaml:"actors" check:"min=1,max=10000"`
+	Device           string    `yaml:"device" check:"oneof=cpu|cuda|auto"`           // where models run; auto: on GPUs where there are any that can be used, else on the CPU; empty: cpu, or cuda where gpus are named
+	GPUs             []int     `yaml:"gpus"`                                         // ordinals of the GPUs that models run on; none: all
 	Admission        string    `yaml:"admission" check:"oneof=bytes|rate"`           // when sources read on: as memory allows, or at the rate of the stages behind; empty: bytes
 	Packing          string    `yaml:"packing" check:"oneof=on|off"`                 // of texts by length, for less padding; empty: on
 	LookAheadRows    int       `yaml:"look_ahead_rows" check:"min=1,max=1000000"`    // among which texts are packed; 0: 2048

@@ -259,10 +259,9 @@ func (o Optimize) sample(ctx context.Context, step Step) (rows []outcome, rate f
 	if d, err = step.Add(ctx, env, d); err != nil {
 		return nil, 0, err
 	}
-	j := &Job{Settings: o.Settings}
 	begin, first := time.Now(), 0
 	var started time.Time
-	for rec, err := range d.Batches(ctx, j.config(Options{})) {
+	for rec, err := range d.Batches(ctx, env.config()) {
 		if err != nil {
 			return nil, 0, err
 		}

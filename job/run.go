@@ -22,6 +22,7 @@ type Options struct {
 	Progress func(pipeline.Stats) // called a few times a second, and once at the end
 	Trace    io.Writer            // a Chrome trace, as JSON
 	Log      *slog.Logger
+	Note     func(text string) // told what a user should know at the beginning: that models run on the CPU after all
 }
 
 // Result is what a run did. It is filled as far as possible when the run fails.
@@ -49,6 +50,7 @@ type Env struct {
 	Settings Settings
 	Options  Options
 
+	gpus    []int // that models run on
 	models  map[infer.Config]*infer.Model
 	closers []func() error
 }
@@ -119,11 +121,11 @@ func (j *Job) dataset(ctx context.Context, env *Env) (*pipeline.Dataset, error) 
 	if err := j.apart(); err != nil {
 		return nil, err
 	}
+	var err error
+	if env.gpus, err = env.devices(); err != nil {
+		return nil, err
+	}
 	return Branch{j.Source, j.Stages}.dataset(ctx, env)
-}
-
-func (j *Job) config(opts Options) pipeline.Config {
-	return (&Env{Settings: j.Settings, Options: opts}).config()
 }
 
 // config is how the job's rows are run.
@@ -137,7 +139,7 @@ func (e *Env) config() pipeline.Config {
 		Admission:   admission,
 		MemoryLimit: int64(s.MemoryLimit), CPUs: s.CPUs, Unordered: s.PreserveOrder != nil && !*s.PreserveOrder, Seed: s.Seed,
 		OnError:  pipeline.OnError{Skip: s.OnError == "skip", MaxRows: s.MaxErrors, MaxFraction: s.MaxErrorFraction},
-		Progress: opts.Progress, Trace: opts.Trace, Log: opts.Log,
+		Progress: opts.Progress, Trace: opts.Trace, Log: opts.Log, GPUs: e.gpus,
 	}
 }
 
@@ -155,7 +157,7 @@ func (j *Job) Run(ctx context.Context, opts Options) (res Result, err error) {
 	if err != nil {
 		return res, err
 	}
-	cfg := j.config(opts)
+	cfg := env.config()
 	peek := newPeek(to, j.Settings.Show)
 	res.Stats, err = d.Write(ctx, peek, cfg)
 	res.Schema, res.Shown = peek.schema, peek.shown()
@@ -177,7 +179,7 @@ func (j *Job) Check(ctx context.Context, opts Options) (schema *arrow.Schema, er
 	if err != nil {
 		return nil, err
 	}
-	if schema, err = d.Check(ctx, j.config(opts)); err != nil {
+	if schema, err = d.Check(ctx, env.config()); err != nil {
 		return nil, err
 	}
 	to, err := j.Sink.open()
@@ -202,7 +204,7 @@ func (j *Job) Explain(ctx context.Context, opts Options) (text string, err error
 	if err != nil {
 		return "", err
 	}
-	if text, err = d.Explain(ctx, j.config(opts)); err != nil {
+	if text, err = d.Explain(ctx, env.config()); err != nil {
 		return "", err
 	}
 	id := to.ID()

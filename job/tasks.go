@@ -23,8 +23,9 @@ type Inference struct {
 
 // open opens the model's description; its weights are loaded when rows come.
 func (s Inference) open(ctx context.Context, env *Env) (*infer.Model, error) {
+	actors, _ := s.pool(env)
 	return env.Model(ctx, infer.Config{Path: s.Model, Variant: s.Variant, MaxTokens: s.MaxTokens, ThreadsPerActor: s.Threads,
-		CacheDir: s.Cache, CacheBytes: int64(s.CacheSize)})
+		CacheDir: s.Cache, CacheBytes: int64(s.CacheSize), DeviceShare: env.share(actors)})
 }
 
 // pool is the step's own number of actors and batch size, else the job's.
@@ -111,7 +112,8 @@ func (s Embed) Add(ctx context.Context, env *Env, d *pipeline.Dataset) (*pipelin
 }
 
 // Infer takes columns of numbers through a model of any kind, and adds a column for each of
-// its outputs.
+// its outputs. The model runs on the CPU: a job that asks for GPUs is refused, unless its
+// device is auto.
 type Infer struct {
 	Inference
 	Bind    map[string]string `yaml:"bind"`    // from an input to its column; others: the column of its name, else the only one that fits
@@ -122,6 +124,9 @@ type Infer struct {
 func (s Infer) Add(ctx context.Context, env *Env, d *pipeline.Dataset) (*pipeline.Dataset, error) {
 	if s.Cache != "" {
 		return nil, fmt.Errorf("the cache is for stages that read text")
+	}
+	if err := env.onCPUAlone("infer"); err != nil {
+		return nil, err
 	}
 	m, err := s.open(ctx, env)
 	if err != nil {

@@ -64,6 +64,9 @@ type jobFlags struct {
 	MemoryLimit job.Size `group:"Resources:" placeholder:"2GiB" help:"Memory that the job may hold. Default: 70 % of the cgroup's or the machine's."`
 	CPUs        int      `group:"Resources:" name:"cpus" placeholder:"N" help:"Cores that the job may use. Default: all."`
 
+	Device string `group:"Resources:" enum:"cpu,cuda,auto," default:"" placeholder:"cpu|cuda|auto" help:"Where models run: cpu (default), cuda, or auto: on GPUs where there are any that can be used, else on the CPU."`
+	GPUs   []int  `group:"Resources:" name:"gpus" placeholder:"0,1" help:"Ordinals of the GPUs that models run on. Default: all that there are."`
+
 	Show     int    `group:"Reports:" placeholder:"N" help:"Print the first N rows of the result as a table."`
 	Progress string `group:"Reports:" enum:"auto,bar,log,none" default:"auto" help:"How progress is shown, on stderr: ${enum}."`
 	Quiet    bool   `group:"Reports:" short:"q" help:"Print nothing but errors, and what --show and --stats ask for."`
@@ -187,6 +190,9 @@ func (c *runCmd) override(j *job.Job, given map[string]bool) {
 // execute runs a job and tells about it.
 func (a *app) execute(ctx context.Context, j *job.Job, f *jobFlags) (err error) {
 	opts := job.Options{Library: f.ORTLib}
+	if !f.Quiet {
+		opts.Note = func(text string) { fmt.Fprintln(a.stderr, "penstock: "+text) }
+	}
 	adjust := bound(j.Settings)
 	if f.Explain {
 		text, err := j.Explain(ctx, opts)

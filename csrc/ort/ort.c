@@ -235,6 +235,21 @@ static int set_options(const OrtApi *api, OrtSessionOptions *to, const struct pe
 	return status;
 }
 
+int penstock_ort_provides(struct penstock_ort *ort, enum penstock_ort_provider provider, struct penstock_ort_error *error)
+{
+	struct penstock_seam seam;
+	if (provider == PENSTOCK_ORT_CPU || penstock_seam_find(&seam))
+		return PENSTOCK_ORT_OK;
+	OrtSessionOptions *o = NULL;
+	int status = check(ort->api, ort->api->CreateSessionOptions(&o), error);
+	if (status)
+		return status;
+	struct penstock_ort_pairs none = {NULL, NULL, 0};
+	status = provider == PENSTOCK_ORT_TENSORRT ? add_tensorrt(ort->api, o, &none, error) : add_cuda(ort->api, o, &none, error);
+	ort->api->ReleaseSessionOptions(o);
+	return status ? PENSTOCK_ORT_NO_PROVIDER : PENSTOCK_ORT_OK;
+}
+
 static int shape_of(const OrtApi *api, const OrtTensorTypeAndShapeInfo *info, int *type, size_t *rank, int64_t *shape,
                     struct penstock_ort_error *error)
 {

@@ -58,6 +58,9 @@ struct penstock_ort;
 int penstock_ort_open(const char *path, struct penstock_ort **out, struct penstock_ort_error *error);
 void penstock_ort_close(struct penstock_ort *ort);
 
+/* Whether the library has an execution provider and can load what that needs; OK or NO_PROVIDER, with what is missing. */
+int penstock_ort_provides(struct penstock_ort *ort, enum penstock_ort_provider provider, struct penstock_ort_error *error);
+
 /* Pairs of strings, as ONNX Runtime takes its options. */
 struct penstock_ort_pairs {
 	const char *const *keys;

@@ -233,7 +233,11 @@ int main(int argc, char **argv)
 	want(penstock_ort_session_open(ort, &options, &s, &error) == PENSTOCK_ORT_NO_PROVIDER); /* this build is the CPU's */
 	options.provider = PENSTOCK_ORT_TENSORRT;
 	want(penstock_ort_session_open(ort, &options, &s, &error) == PENSTOCK_ORT_NO_PROVIDER);
+	must(penstock_ort_provides(ort, PENSTOCK_ORT_CPU, &error));
+	want(penstock_ort_provides(ort, PENSTOCK_ORT_CUDA, &error) == PENSTOCK_ORT_NO_PROVIDER && *error.text);
+	want(penstock_ort_provides(ort, PENSTOCK_ORT_TENSORRT, &error) == PENSTOCK_ORT_NO_PROVIDER);
 	with_seam = 1;
+	must(penstock_ort_provides(ort, PENSTOCK_ORT_CUDA, &error));
 	session(ort, argv[2], PENSTOCK_ORT_CUDA, seamed);
 	want(!memcmp(plain, seamed, sizeof plain));
 	with_seam = 0;

@@ -30,7 +30,12 @@ type ortError struct {
 	text string
 }
 
-func (e *ortError) Error() string { return "gpu: ONNX Runtime: " + e.text }
+func (e *ortError) Error() string {
+	if e.kind == C.PENSTOCK_ORT_NO_PROVIDER {
+		return ErrNoProvider.Error() + ": " + e.text
+	}
+	return "gpu: ONNX Runtime: " + e.text
+}
 
 // Is sorts the error as package cuda would.
 func (e *ortError) Is(target error) bool {
@@ -67,6 +72,12 @@ func openORT(path string) (*ortLibrary, error) {
 }
 
 func (l *ortLibrary) close() { C.penstock_ort_close(l.p); l.p = nil }
+
+// provides says whether sessions can have a provider.
+func (l *ortLibrary) provides(p provider) error {
+	var e C.struct_penstock_ort_error
+	return checked(C.penstock_ort_provides(l.p, C.enum_penstock_ort_provider(p), &e), &e)
+}
 
 // provider is which execution provider a session asks for.
 type provider C.enum_penstock_ort_provider

@@ -4,7 +4,6 @@ package gpu
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/penstock-data/penstock/cuda"
@@ -16,16 +15,28 @@ func init() { infer.RegisterBackend(stage.CUDA, backend{}) }
 
 type backend struct{}
 
-// Check looks for the driver, the device and an ONNX Runtime.
-func (backend) Check(device int, library string) error {
-	if _, err := cuda.Load(""); err != nil && !errors.Is(err, cuda.ErrNoDevice) {
-		return fmt.Errorf("gpu: %w", err)
+// Devices counts the devices, and looks whether the driver and ONNX Runtime can use them.
+func (backend) Devices(library string) (int, error) {
+	if _, err := cuda.Load(""); err != nil {
+		return 0, fmt.Errorf("gpu: %w", err)
 	}
-	if _, err := deviceAt(device); err != nil {
-		return err
+	all, err := cuda.Devices()
+	if err != nil {
+		return 0, fmt.Errorf("gpu: %w", err)
 	}
-	_, _, err := infer.FindLibrary(library)
-	return err
+	if len(all) == 0 {
+		return 0, fmt.Errorf("gpu: %w: the driver sees none", cuda.ErrNoDevice)
+	}
+	path, _, err := infer.FindLibrary(library)
+	if err != nil {
+		return 0, err
+	}
+	lib, err := openORT(path)
+	if err != nil {
+		return 0, err
+	}
+	defer lib.close()
+	return len(all), lib.provides(onCUDA)
 }
 
 func (backend) Open(ctx context.Context, cfg infer.DeviceConfig) (infer.DeviceSession, error) {

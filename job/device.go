@@ -1,0 +1,77 @@
+package job
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/penstock-data/penstock/infer"
+	"github.com/penstock-data/penstock/stage"
+)
+
+// The settings of [Settings].Device.
+const (
+	onCPU   = "cpu"
+	onCUDA  = "cuda"
+	onEvery = "auto"
+)
+
+// devices finds the GPUs that the job's models run on; none: they run on the CPU. Where the job
+// asks for GPUs that are not there, the error says what is missing; where it leaves that open, the
+// user is told.
+func (e *Env) devices() ([]int, error) {
+	s := e.Settings
+	want := s.Device
+	if want == "" && len(s.GPUs) > 0 {
+		want = onCUDA
+	}
+	if want == "" || want == onCPU {
+		if len(s.GPUs) > 0 {
+			return nil, fmt.Errorf("job: gpus is %v, but device is cpu: leave one of them out", s.GPUs)
+		}
+		return nil, nil
+	}
+	n, err := infer.Devices(stage.CUDA, e.Options.Library)
+	for _, d := range s.GPUs {
+		if err == nil && (d < 0 || d >= n) {
+			err = fmt.Errorf("there is no GPU %d: there are %d, from 0 on", d, n)
+		}
+	}
+	switch {
+	case err == nil && len(s.GPUs) > 0:
+		return slices.Clone(s.GPUs), nil
+	case err == nil:
+		all := make([]int, n)
+		for i := range all {
+			all[i] = i
+		}
+		return all, nil
+	case want == onEvery:
+		if e.Options.Note != nil {
+			e.Options.Note(fmt.Sprintf("models run on the CPU, since no GPU can be used: %v", err))
+		}
+		return nil, nil
+	}
+	return nil, fmt.Errorf("job: device is cuda: %w (device: auto goes on with the CPU)", err)
+}
+
+// onCPUAlone is called by steps whose models run on the CPU alone: it refuses jobs that ask for
+// devices, and tells the user where the job leaves that open.
+func (e *Env) onCPUAlone(step string) error {
+	switch {
+	case len(e.gpus) == 0:
+	case e.Settings.Device != onEvery:
+		return fmt.Errorf("job: %s runs its model on the CPU alone: leave device and gpus out, or say device: auto, and stages that read text run on GPUs", step)
+	case e.Options.Note != nil:
+		e.Options.Note(fmt.Sprintf("the model of %s runs on the CPU", step))
+	}
+	return nil
+}
+
+// share is the part of a GPU that each of so many actors takes; 0: all of one.
+func (e *Env) share(actors int) float64 {
+	if len(e.gpus) == 0 || actors <= len(e.gpus) {
+		return 0
+	}
+	each := (actors + len(e.gpus) - 1) / len(e.gpus)
+	return 1 / float64(each)
+}
