@@ -80,7 +80,7 @@ type jobFlags struct {
 func (f *jobFlags) settings() job.Settings {
 	return job.Settings{MemoryLimit: f.MemoryLimit, CPUs: f.CPUs, PreserveOrder: &f.PreserveOrder, OnError: f.OnError, MaxErrors: f.MaxErrors,
 		BatchSize: f.BatchSize, Actors: f.Actors, Show: f.Show,
-		Packing: f.Packing, LookAheadRows: f.LookAhead, MaxBatchTokens: f.MaxTokens, ThreadsPerActor: f.Threads}
+		Packing: f.Packing, LookAheadRows: f.LookAhead, MaxBatchTokens: f.MaxTokens, ThreadsPerActor: f.Threads, Device: f.Device, GPUs: f.GPUs}
 }
 
 // inOut are the flags that say what is read and where it goes.
@@ -179,6 +179,8 @@ func (c *runCmd) override(j *job.Job, given map[string]bool) {
 		"packing":           func() { to.Packing = from.Packing },
 		"look-ahead-rows":   func() { to.LookAheadRows = from.LookAheadRows },
 		"max-batch-tokens":  func() { to.MaxBatchTokens = from.MaxBatchTokens },
+		"device":            func() { to.Device = from.Device },
+		"gpus":              func() { to.GPUs = from.GPUs },
 		"threads-per-actor": func() { to.ThreadsPerActor = from.ThreadsPerActor },
 	} {
 		if given[name] {
