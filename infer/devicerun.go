@@ -25,7 +25,7 @@ func (t *textTask) openDevice(ctx context.Context, kind stage.DeviceKind, env st
 	if err != nil {
 		return nil, err
 	}
-	cfg := DeviceConfig{Library: t.model.cfg.Library, Model: t.model.file.path, Device: env.Device, Share: t.model.cfg.share(), Slots: deviceSlots,
+	cfg := DeviceConfig{Library: t.model.cfg.Library, Model: t.file, Device: env.Device, Share: t.model.cfg.share(), Slots: deviceSlots,
 		Outputs: []string{t.spec.output}, TensorRT: t.model.cfg.TensorRTCache, FixedShapes: t.spec.batch > 0 && t.spec.tokens > 0, Env: env}
 	for _, in := range t.spec.inputs {
 		cfg.Inputs = append(cfg.Inputs, in.name)

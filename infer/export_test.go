@@ -3,6 +3,8 @@ package infer
 import (
 	"context"
 	"errors"
+
+	"github.com/penstock-data/penstock/stage"
 )
 
 // CutRuns cuts rows of these lengths into runs and gives the lengths in each.
@@ -110,4 +112,18 @@ func (m *Model) Sessions() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return len(m.loads)
+}
+
+// OnDevice says what a device runs for the model's embeddings: the file, its outputs, and the
+// pooling that is left to the host.
+func (m *Model) OnDevice() (file string, outputs []TensorInfo, left Pooling, remove func() error, err error) {
+	task, remove, err := (&textTask{model: m, spec: m.spec}).onDevice(stage.Env{})
+	if err != nil {
+		return "", nil, 0, nil, err
+	}
+	is, err := readModelFile(task.file)
+	if err != nil {
+		return "", nil, 0, nil, err
+	}
+	return task.file, is.outputs, task.spec.pooling, remove, nil
 }

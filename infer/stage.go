@@ -50,6 +50,7 @@ type batchReader interface{ read(in stage.Batch) }
 type textTask struct {
 	model     *Model
 	spec      *textSpec // how the model is run for this task
+	file      string    // that a device runs; see onDevice
 	name      string
 	tokens    []tokenize.StageConfig
 	per       int      // texts of a row; 0: 1
@@ -194,7 +195,7 @@ func (s *textStage) open(ctx context.Context, env stage.Env) (stage.Worker, erro
 	w := &textWorker{task: s.task, env: env}
 	runners, err := s.runners(ctx, w)
 	if err == nil {
-		err = w.start(s.device, runners)
+		err = w.start(s, runners)
 	}
 	if err == nil {
 		err = s.task.head.prepare(ctx, w.callers[0])
@@ -209,11 +210,18 @@ func (s *textStage) open(ctx context.Context, env stage.Env) (stage.Worker, erro
 func (s *textStage) runners(ctx context.Context, w *textWorker) ([]runner, error) {
 	t := s.task
 	if s.device != stage.CPU {
-		session, err := t.openDevice(ctx, s.device, w.env)
+		t, remove, err := t.onDevice(w.env)
 		if err != nil {
 			return nil, err
 		}
-		w.release = session.Close
+		session, err := t.openDevice(ctx, s.device, w.env)
+		if err = errors.Join(err, remove()); err != nil {
+			if session != nil {
+				err = errors.Join(err, session.Close())
+			}
+			return nil, err
+		}
+		w.task, w.release = t, session.Close
 		return deviceRunners(t, session), nil
 	}
 	u := &user{book: w.env.Book}
@@ -244,16 +252,16 @@ type textCall struct {
 
 // start makes the calls that runners make possible. The callers are the worker's to close, also
 // after an error.
-func (w *textWorker) start(device stage.DeviceKind, runners []runner) error {
+func (w *textWorker) start(s *textStage, runners []runner) error {
 	t := w.task
 	w.idle = make(chan *textCall, len(runners))
 	for _, r := range runners {
 		c := newCaller(r, t.spec, t.model.cfg, t.tokenizer.PadID())
-		c.budget = t.model.cfg.runTokens(device)
+		c.budget = t.model.cfg.runTokens(s.device)
 		w.callers = append(w.callers, c)
 	}
 	for _, c := range w.callers {
-		cached, err := t.model.cached(t.spec, device, w.env.Logger())
+		cached, err := t.model.cached(s.task.spec, s.device, w.env.Logger()) // by the model's own output
 		if err != nil {
 			return err
 		}

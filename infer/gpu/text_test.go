@@ -96,7 +96,7 @@ func same(t *testing.T, want, got embedded, tolerance float64, what string) {
 func TestTextJobsGiveWhatTheCPUGives(t *testing.T) {
 	rec := texts(400)
 	defer rec.Release()
-	for _, name := range []string{"plain", "int32", "half", "bool_mask", "fixed_batch", "fixed_both", "whole"} {
+	for _, name := range []string{"plain", "int32", "half", "bool_mask", "float_mask", "fixed_batch", "fixed_tokens", "fixed_both", "whole", "ids_only", "external", "left", "left_fixed"} {
 		cfg := infer.Config{Path: filepath.Join("../testdata/models", name), RunTokens: 96}
 		want, err := embed(t, cfg, infer.EmbedConfig{}, rec, pipeline.Config{})
 		require.NoError(t, err)
