@@ -67,11 +67,26 @@ func (e *Env) onCPUAlone(step string) error {
 	return nil
 }
 
-// share is the part of a GPU that each of so many actors takes; 0: all of one.
-func (e *Env) share(actors int) float64 {
-	if len(e.gpus) == 0 || actors <= len(e.gpus) {
+// places is how many actors each device has, over all stages of the job whose models run there.
+func (j *Job) places(e *Env) int {
+	n := 0
+	j.eachBranch(func(_ string, b Branch) {
+		for _, s := range b.Stages {
+			with := inferenceOf(s.Step)
+			if _, numbers := s.Step.(Infer); with == nil || numbers {
+				continue
+			}
+			actors, _ := with.inference().pool(e)
+			n += max((actors+len(e.gpus)-1)/len(e.gpus), 1)
+		}
+	})
+	return n
+}
+
+// share is the part of a GPU that each actor takes; 0: all of one.
+func (e *Env) share() float64 {
+	if e.places <= 1 {
 		return 0
 	}
-	each := (actors + len(e.gpus) - 1) / len(e.gpus)
-	return 1 / float64(each)
+	return 1 / float64(e.places)
 }

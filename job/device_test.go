@@ -100,3 +100,25 @@ func TestInferRunsOnTheCPUAlone(t *testing.T) {
 	require.Equal(t, int64(3), rows)
 	require.Equal(t, []string{"the model of infer runs on the CPU"}, notes)
 }
+
+// TestStagesShareDevices has two models on each device, with one to five actors.
+func TestStagesShareDevices(t *testing.T) {
+	for _, devices := range []int{1, 2} {
+		for _, stages := range []string{
+			"embed: {model: ../infer/testdata/models/plain}, classify: {model: ../infer/testdata/tasks/single}",
+			"embed: {model: ../infer/testdata/models/plain, actors: 5}, classify: {model: ../infer/testdata/tasks/single}, similarity: {model: ../infer/testdata/models/plain, other: text}",
+		} {
+			for _, actors := range []string{"", ", actors: 1", ", actors: 2"} {
+				cudaemu.Start(t, cudaemu.Config{Devices: make([]cudaemu.Device, devices)})
+				j, err := job.Parse(fmt.Appendf(nil, "source: {path: %q}\nstages: [%s]\nsink: {path: %q}\nrun: {memory_limit: 1GiB, device: cuda%s}\n",
+					file(t, "in.jsonl", strings.Repeat(`{"text": "a b"}`+"\n", 100)), stages, filepath.Join(t.TempDir(), "out"), actors), "j.yaml")
+				require.NoError(t, err)
+				res, err := j.Run(t.Context(), job.Options{Library: "../build/lib"})
+				require.NoError(t, err, "%d devices: %s%s", devices, stages, actors)
+				require.Equal(t, int64(100), res.Stats.Rows)
+				require.Positive(t, cudaemu.Count().Copies)
+				res.Release()
+			}
+		}
+	}
+}

@@ -51,6 +51,7 @@ type Env struct {
 	Options  Options
 
 	gpus    []int // that models run on
+	places  int   // for actors on each of them
 	models  map[infer.Config]*infer.Model
 	closers []func() error
 }
@@ -124,6 +125,9 @@ func (j *Job) dataset(ctx context.Context, env *Env) (*pipeline.Dataset, error) 
 	var err error
 	if env.gpus, err = env.devices(); err != nil {
 		return nil, err
+	}
+	if len(env.gpus) > 0 {
+		env.places = j.places(env)
 	}
 	return Branch{j.Source, j.Stages}.dataset(ctx, env)
 }

@@ -23,9 +23,8 @@ type Inference struct {
 
 // open opens the model's description; its weights are loaded when rows come.
 func (s Inference) open(ctx context.Context, env *Env) (*infer.Model, error) {
-	actors, _ := s.pool(env)
 	return env.Model(ctx, infer.Config{Path: s.Model, Variant: s.Variant, MaxTokens: s.MaxTokens, ThreadsPerActor: s.Threads,
-		CacheDir: s.Cache, CacheBytes: int64(s.CacheSize), DeviceShare: env.share(actors)})
+		CacheDir: s.Cache, CacheBytes: int64(s.CacheSize), DeviceShare: env.share()})
 }
 
 // pool is the step's own number of actors and batch size, else the job's.
@@ -44,17 +43,23 @@ func over[T ~int](n, was T) T {
 // inferring is implemented by stages with a model.
 type inferring interface{ inference() *Inference }
 
+// inferenceOf points at a copy of a step with a model; nil: it has none.
+func inferenceOf(s Step) inferring {
+	step := reflect.New(reflect.TypeOf(s))
+	step.Elem().Set(reflect.ValueOf(s))
+	with, _ := step.Interface().(inferring)
+	return with
+}
+
 // Pool puts a number of actors and a batch size, where they are not 0, in the place of
 // what the stages with models say.
 func (j *Job) Pool(actors int, batch BatchSize) {
 	j.eachBranch(func(_ string, b Branch) {
 		for i, s := range b.Stages {
-			step := reflect.New(reflect.TypeOf(s.Step))
-			step.Elem().Set(reflect.ValueOf(s.Step))
-			if with, ok := step.Interface().(inferring); ok {
+			if with := inferenceOf(s.Step); with != nil {
 				in := with.inference()
 				in.Actors, in.BatchSize = over(actors, in.Actors), over(batch, in.BatchSize)
-				b.Stages[i].Step = step.Elem().Interface().(Step)
+				b.Stages[i].Step = reflect.ValueOf(with).Elem().Interface().(Step)
 			}
 		}
 	})
