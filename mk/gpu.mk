@@ -24,14 +24,14 @@ CUDA_INCLUDE := $(CURDIR)/build/cuda/include
 NATIVE_SUM   := $(shell cat $(CSRC_SOURCES) | cksum | cut -d ' ' -f 1)
 CUDA_LIB     := $(CURDIR)/build/cuda/$(NATIVE_SUM)
 NATIVE_MARK  := -X=main.native=$(NATIVE_SUM)
-NATIVE_FLAGS := -tags=cuda -ldflags=$(NATIVE_MARK) \
-	$(patsubst %,-gcflags=github.com/penstock-data/penstock/%=-D=$(NATIVE_SUM),cuda pinned infer/gpu) \
-	-gcflags=github.com/penstock-data/penstock/internal/cudaemu=-D=$(NATIVE_SUM).$(EMULATOR_SUM)
+NATIVE_SUMS  := $(patsubst %,-gcflags=github.com/penstock-data/penstock/%, \
+	$(patsubst %,%=-D=$(NATIVE_SUM),cuda pinned infer/gpu) internal/cudaemu=-D=$(NATIVE_SUM).$(EMULATOR_SUM))
+NATIVE_FLAGS := -tags=cuda -ldflags=$(NATIVE_MARK) $(NATIVE_SUMS)
 HEADERS_DONE := build/cuda/include/.done
 CUDA_DONE    := $(CUDA_LIB)/libcuda.a
 ORT_MODULE   := github.com/yalue/onnxruntime_go
 
-export GOFLAGS        := $(strip $(filter-out -tags=cuda -ldflags=-X=main.native=% -gcflags=%,$(GOFLAGS)) $(NATIVE_FLAGS))
+export GOFLAGS        := $(strip $(filter-out -tags=cuda -ldflags=-X=main.native=% -gcflags=github.com/penstock-data/penstock/%,$(GOFLAGS)) $(NATIVE_FLAGS))
 export C_INCLUDE_PATH := $(CUDA_INCLUDE)
 export LIBRARY_PATH   := $(CUDA_LIB)
 
