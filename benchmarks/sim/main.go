@@ -75,12 +75,21 @@ func (c constants) seconds(s float64) time.Duration {
 	return time.Duration(s / c.Real.TimeDivisor * float64(time.Second))
 }
 
+// devices are the ordinals of n devices, which the sleeping stages only count.
+func devices(n int) []int {
+	out := make([]int, n)
+	for i := range out {
+		out[i] = i
+	}
+	return out
+}
+
 // run loads, transforms and infers, and consumes what comes out.
 func (c constants) run(ctx context.Context, gb int64) (result, error) {
 	blockBytes := c.BlockBytes / c.Real.BytesDivisor
 	var last pipeline.Stats
 	cfg := pipeline.Config{
-		BlockLimit: gb * 1e9 / c.Real.BytesDivisor, CPUs: c.CPUs, BlockBytes: blockBytes,
+		BlockLimit: gb * 1e9 / c.Real.BytesDivisor, CPUs: c.CPUs, BlockBytes: blockBytes, GPUs: devices(c.GPUs),
 		Progress: func(s pipeline.Stats) { last = s },
 	}
 	ds := pipeline.Read(load{c, blockBytes}).
