@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/apache/arrow/go/v17/arrow/memory"
 
 	"github.com/penstock-data/penstock/stage"
 )
@@ -20,12 +21,23 @@ type input struct {
 }
 
 // assemble makes the input of a call. Rows of one block that follow each other are not copied;
-// others are put together, unless the stage takes views.
-func assemble(o *operator, picks []pick, env stage.Env) (*input, error) {
+// others are put together, unless the stage takes views. Columns that the worker has named memory
+// for are put together there.
+func assemble(o *operator, picks []pick, named []memory.Allocator, env stage.Env) (*input, error) {
 	in := &input{picks: picks}
 	for _, p := range picks {
 		in.starts = append(in.starts, in.rows)
 		in.rows += p.rows()
+	}
+	if named != nil && in.rows > 0 {
+		rec, err := o.gather(picks, named, env)
+		if err != nil {
+			return nil, fmt.Errorf("put a batch into the worker's memory: %w", err)
+		}
+		in.parts = []stage.View{{Record: rec}}
+		return in, nil
+	}
+	for _, p := range picks {
 		part, err := o.read(p, env)
 		if err != nil {
 			in.release()

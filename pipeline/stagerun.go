@@ -176,7 +176,11 @@ func (c *stageCall) finish(ctx context.Context) error {
 // batch processes rows: all at once, and where that fails, what is left of them again, or in
 // halves.
 func (c *stageCall) batch(ctx context.Context, picks []pick) error {
-	in, err := assemble(c.op, picks, c.env)
+	named, err := c.inputMemory()
+	if err != nil {
+		return fmt.Errorf("%s: %w", c.op.name, err)
+	}
+	in, err := assemble(c.op, picks, named, c.env)
 	if err != nil {
 		return fmt.Errorf("%s: %w", c.op.name, err)
 	}

@@ -62,6 +62,8 @@ const (
 	PaddedTokens Counter = "padded_tokens" // that it did see: rows × longest, over all batches
 	Truncated    Counter = "truncated"     // rows cut to the model's limit
 	CacheHits    Counter = "cache_hits"    // texts whose result was kept from before, or from their like in the batch
+	PlacedBytes  Counter = "placed_bytes"  // of columns that were put together in memory that the worker named: see [InputMemory]
+	StagedBytes  Counter = "staged_bytes"  // of columns that were copied on the host once more on their way to a device
 	ReadBytes    Counter = "read_bytes"    // from files, as stored
 	WrittenBytes Counter = "written_bytes" // to files, as stored
 )

@@ -140,8 +140,11 @@ type Output struct {
 	Failed []RowFailure
 }
 
-// InputMemory is a worker that says where its inputs should lie, such as page-locked
-// memory for the fields that a device reads.
+// InputMemory is a worker that says where its inputs should lie, such as page-locked memory for
+// the fields that a device reads. It is asked for each batch of a stage with Reads that takes
+// whole records; a batch may come in other memory all the same. The worker books the memory that
+// its allocators have ([Env].Book): whoever fills it does not. They are safe for concurrent use,
+// and what they gave stays good until it is freed, also when the worker is closed.
 type InputMemory interface {
 	// InputAllocator gives the allocator for Need.Reads[field]; nil: any.
 	InputAllocator(field int) (memory.Allocator, error)

@@ -6,13 +6,14 @@ import (
 	"slices"
 
 	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/apache/arrow/go/v17/arrow/array"
 
 	"github.com/penstock-data/penstock/stage"
 )
 
-// batch makes rows [from, to) of the input a batch in the scenario's form. index says
+// batch makes rows [from, to) of the input a batch in the scenario's form, for a worker. index says
 // which row of the input each of its rows is.
-func (r *runner) batch(sp span) (in stage.Batch, index []int, err error) {
+func (r *runner) batch(w stage.Worker, sp span) (in stage.Batch, index []int, err error) {
 	split := &stage.Split{ID: "input", Base: -1, Rows: -1}
 	whole := stage.RowRange(split, int64(sp.from), sp.to-sp.from)
 	for i := sp.from; i < sp.to; i++ {
@@ -30,7 +31,7 @@ func (r *runner) batch(sp span) (in stage.Batch, index []int, err error) {
 	case views:
 		return r.views(sp, whole)
 	default:
-		rec, err := r.copyRows(sp.from, sp.to)
+		rec, err := r.placeRows(w, sp.from, sp.to)
 		if err != nil {
 			return in, nil, err
 		}
@@ -71,6 +72,32 @@ func (r *runner) copyRows(from, to int) (arrow.Record, error) {
 	rows := r.s.reads.NewSlice(int64(from), int64(to))
 	defer rows.Release()
 	return copyRecord(r.inMem.mem, rows)
+}
+
+// placeRows copies rows to where the worker wants them.
+func (r *runner) placeRows(w stage.Worker, from, to int) (arrow.Record, error) {
+	named, ok := w.(stage.InputMemory)
+	need := r.s.bound.Need
+	if !ok || need.Views || need.Reads == nil {
+		return r.copyRows(from, to)
+	}
+	rows := r.s.reads.NewSlice(int64(from), int64(to))
+	defer rows.Release()
+	cols := make([]arrow.Array, len(need.Reads))
+	for field := range cols {
+		mem, err := named.InputAllocator(field)
+		if err != nil {
+			return nil, fmt.Errorf("InputAllocator(%d): %w", field, err)
+		}
+		if mem == nil {
+			mem = r.inMem.mem
+		}
+		if cols[field], err = array.Concatenate([]arrow.Array{rows.Column(field)}, mem); err != nil {
+			return nil, err
+		}
+		defer cols[field].Release()
+	}
+	return array.NewRecord(rows.Schema(), cols, int64(to-from)), nil
 }
 
 // copyBatch copies the records of a batch.

@@ -168,7 +168,7 @@ func (r *runner) work(w stage.Worker, next <-chan span) error {
 // process gives a batch to a worker, checks what it does with it, and that the batch is
 // untouched afterwards.
 func (r *runner) process(w stage.Worker, sp span) error {
-	in, index, err := r.batch(sp)
+	in, index, err := r.batch(w, sp)
 	if err != nil {
 		return breach{err}
 	}
