@@ -40,7 +40,10 @@ type DeviceConfig struct {
 	// FixedShapes says that no shapes but those of Warm come: then the search for
 	// convolutions may take long.
 	FixedShapes bool
-	Env         stage.Env // whose ledger is charged, and whose log and counters are written
+	// InPlace says that runs come with [DeviceTensor].Data from [DeviceSession.InputMemory]:
+	// there is room for it from the beginning.
+	InPlace bool
+	Env     stage.Env // whose ledger is charged, and whose log and counters are written
 }
 
 // DeviceSession is a model on a device. Run may be called by as many goroutines at once as
@@ -81,6 +84,9 @@ type DeviceRun struct {
 type DeviceTensor struct {
 	Shape []int64
 	Data  []byte
+	// ElementBytes is the size of an element, by which memory is taken before the model is
+	// loaded; 0: as large as any, 8.
+	ElementBytes int
 }
 
 var backends struct {

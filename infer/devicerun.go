@@ -19,21 +19,27 @@ func (c Config) share() float64 {
 	return c.DeviceShare
 }
 
-// openDevice makes a session for the task on the worker's device.
-func (t *textTask) openDevice(ctx context.Context, kind stage.DeviceKind, env stage.Env) (DeviceSession, error) {
+// openDevice makes a session on the device of cfg.Env. cfg says what of the model is run there.
+func (m *Model) openDevice(ctx context.Context, kind stage.DeviceKind, cfg DeviceConfig) (DeviceSession, error) {
 	b, err := backendOf(kind)
 	if err != nil {
 		return nil, err
 	}
-	cfg := DeviceConfig{Library: t.model.cfg.Library, Model: t.file, Device: env.Device, Share: t.model.cfg.share(), Slots: deviceSlots,
-		Outputs: []string{t.spec.output}, TensorRT: t.model.cfg.TensorRTCache, FixedShapes: t.spec.batch > 0 && t.spec.tokens > 0, Env: env}
+	cfg.Library, cfg.Device, cfg.Share = m.cfg.Library, cfg.Env.Device, m.cfg.share()
+	cfg.Slots, cfg.TensorRT = deviceSlots, m.cfg.TensorRTCache
+	return b.Open(ctx, cfg)
+}
+
+// openDevice makes a session for the task on the worker's device.
+func (t *textTask) openDevice(ctx context.Context, kind stage.DeviceKind, env stage.Env) (DeviceSession, error) {
+	cfg := DeviceConfig{Model: t.file, Outputs: []string{t.spec.output}, FixedShapes: t.spec.batch > 0 && t.spec.tokens > 0, Env: env}
 	for _, in := range t.spec.inputs {
 		cfg.Inputs = append(cfg.Inputs, in.name)
 	}
 	for _, s := range t.deviceShapes() {
 		cfg.Warm = append(cfg.Warm, t.deviceRun(s[0], s[1]))
 	}
-	session, err := b.Open(ctx, cfg)
+	session, err := t.model.openDevice(ctx, kind, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("infer: %s: %w", t.name, err)
 	}

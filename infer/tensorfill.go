@@ -5,6 +5,7 @@ import (
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
+	"github.com/apache/arrow/go/v17/arrow/bitutil"
 	"github.com/apache/arrow/go/v17/arrow/float16"
 )
 
@@ -13,27 +14,145 @@ type number interface {
 	~int8 | ~int16 | ~int32 | ~int64 | ~uint8 | ~uint16 | ~uint32 | ~uint64 | ~float32 | ~float64
 }
 
-// fillRow writes the numbers of a row of a column into a tensor's row of those dimensions.
-func fillRow(dst []byte, kind ElementType, col arrow.Array, row int, dims []int64) error {
-	leaf, from, n, err := rowSpan(col, row, dims)
+// tensorSource is the column that an input is filled from, in one batch.
+type tensorSource struct {
+	in      *boundInput
+	col     arrow.Array
+	flat    []byte // the column's rows as the tensor's are; nil: they lie in another way
+	scratch []byte // of a row
+}
+
+func newTensorSource(in *boundInput, col arrow.Array) *tensorSource {
+	s := &tensorSource{in: in, col: col}
+	if in.plain {
+		s.flat = flatRows(col, in.Type.size())
+	}
+	return s
+}
+
+// flatRows are the bytes of a column of numbers in lists of fixed size, however deep, which lie
+// one behind the other; nil: there are nulls in a row that is none itself.
+func flatRows(col arrow.Array, width int) []byte {
+	leaf, from, n := col, 0, col.Len()
+	for {
+		if leaf != col && nullsWithin(col, leaf, from, n/col.Len()) {
+			return nil
+		}
+		list, ok := leaf.(*array.FixedSizeList)
+		if !ok {
+			break
+		}
+		first, end := list.ValueOffsets(from)
+		leaf, from, n = list.ListValues(), int(first), n*int(end-first)
+	}
+	if n == 0 {
+		return nil
+	}
+	from = (leaf.Data().Offset() + from) * width
+	return leaf.Data().Buffers()[1].Bytes()[from : from+n*width]
+}
+
+// nullsWithin says whether a row of col that is not null has nulls further down, where each row has
+// size values from from on.
+func nullsWithin(col, inner arrow.Array, from, size int) bool {
+	if inner.NullN() == 0 {
+		return false
+	}
+	bits, at := inner.NullBitmapBytes(), inner.Data().Offset()+from
+	for row := range col.Len() {
+		if col.IsValid(row) && bitutil.CountSetBits(bits, at+row*size, size) < size {
+			return true
+		}
+	}
+	return false
+}
+
+// check says why a row cannot be put into the tensor.
+func (s *tensorSource) check(row int) error {
+	if s.flat != nil {
+		return nil
+	}
+	leaf, from, n, err := rowOf(s.col, row, s.in.dims)
+	if err != nil || !narrows(s.in.Type, leaf.DataType()) {
+		return err
+	}
+	if s.scratch == nil {
+		s.scratch = make([]byte, s.in.rowBytes())
+	}
+	return convertTo(s.scratch, s.in.Type, leaf, from, n)
+}
+
+// narrows says whether whole numbers of a column may be out of the range of an input.
+func narrows(kind ElementType, from arrow.DataType) bool {
+	of := elementOf(from)
+	return !kind.isFloat() && kind != of && of != Bool
+}
+
+// whole gives the bytes of rows where they lie one behind the other already.
+func (s *tensorSource) whole(rows []int32) []byte {
+	first, last := int(rows[0]), int(rows[len(rows)-1])
+	if s.flat == nil || last-first+1 != len(rows) {
+		return nil
+	}
+	size := s.in.rowBytes()
+	return s.flat[first*size : (last+1)*size]
+}
+
+// fill writes rows into a tensor, and copies of the last one behind them, as many as it has room
+// for.
+func (s *tensorSource) fill(to []byte, rows []int32) error {
+	size := s.in.rowBytes()
+	n := len(rows) * size
+	if all := s.whole(rows); all != nil {
+		copy(to, all)
+	} else {
+		for k, row := range rows {
+			if err := s.fillRow(to[k*size:(k+1)*size], int(row)); err != nil {
+				return err
+			}
+		}
+	}
+	for at := n; at < len(to); at += size {
+		copy(to[at:], to[n-size:n])
+	}
+	return nil
+}
+
+// fillRow writes the numbers of a row into a tensor's row.
+func (s *tensorSource) fillRow(dst []byte, row int) error {
+	if s.flat != nil {
+		copy(dst, s.flat[row*len(dst):])
+		return nil
+	}
+	leaf, from, n, err := rowOf(s.col, row, s.in.dims)
 	if err != nil {
 		return err
+	}
+	return convertTo(dst, s.in.Type, leaf, from, n)
+}
+
+// rowOf finds the numbers of a row of a column: as many as a tensor's row of those dimensions has,
+// none of them null.
+func rowOf(col arrow.Array, row int, dims []int64) (leaf arrow.Array, from, n int, err error) {
+	leaf, from, n, err = rowSpan(col, row, dims)
+	if err != nil {
+		return nil, 0, 0, err
 	}
 	size := 1
 	for _, d := range dims {
 		size *= int(d)
 	}
 	if n != size {
-		return fmt.Errorf("has %d numbers, the model wants %d", n, size)
+		return nil, 0, 0, fmt.Errorf("has %d numbers, the model wants %d", n, size)
 	}
 	if leaf.NullN() > 0 {
 		for i := range n {
 			if leaf.IsNull(from + i) {
-				return fmt.Errorf("number %d of its list is null", i)
+				return nil, 0, 0, fmt.Errorf("number %d of its list is null", i)
 			}
 		}
 	}
-	return convertTo(dst, kind, leaf, from, n)
+	return leaf, from, n, nil
 }
 
 // rowSpan finds the numbers of a row below its lists. Where there are as many lists as

@@ -131,6 +131,22 @@ type boundInput struct {
 	column string
 	dims   []int64 // of a row of the tensor
 	at     int     // of the column among those that are read
+	plain  bool    // the column has the tensor's type, in lists of fixed size
+}
+
+func (in *boundInput) rowBytes() int {
+	n := in.Type.size()
+	for _, d := range in.dims {
+		n *= int(d)
+	}
+	return n
+}
+
+// isPlain says whether rows of a column of t lie as a tensor's of that type do. bools don't:
+// columns pack them.
+func isPlain(kind ElementType, t arrow.DataType) bool {
+	s := shapeOf(t)
+	return kind != Bool && elementOf(s.leaf) == kind && !slices.ContainsFunc(s.dims, func(d int64) bool { return d < 0 })
 }
 
 // bindInputs finds a column for each input: the one that was asked for, the one of its
@@ -148,7 +164,8 @@ func bindInputs(inputs []TensorInfo, schema *arrow.Schema, asked map[string]stri
 			at, _ := stage.Column(schema, column) // it was found there
 			problem = fits(in, schema.Field(at).Type)
 			if problem == "" {
-				out = append(out, boundInput{TensorInfo: in, column: column, dims: tensorDims(in, schema.Field(at).Type)})
+				typ := schema.Field(at).Type
+				out = append(out, boundInput{TensorInfo: in, column: column, dims: tensorDims(in, typ), plain: isPlain(in.Type, typ)})
 				continue
 			}
 			wrong.add(in, column, problem, fmt.Sprintf("column %s: %s", describeField(schema.Field(at)), problem))

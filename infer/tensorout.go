@@ -45,6 +45,27 @@ func (o *tensorOutput) size() int {
 	return n
 }
 
+// check says why what a run of n rows gave cannot be the column.
+func (o *tensorOutput) check(n int, shape []int64, bytes int) error {
+	name := names([]TensorInfo{o.TensorInfo})
+	if len(shape) != len(o.dims)+1 || shape[0] != int64(n) {
+		return fmt.Errorf("infer: output %s has the shape %v for %d rows: it has no row for each row that goes in", name, shape, n)
+	}
+	want := o.Type.size()
+	for _, d := range shape {
+		want *= int(d)
+	}
+	for d, size := range o.dims {
+		if size >= 0 && size != shape[d+1] {
+			return fmt.Errorf("infer: output %s has the shape %v", name, shape)
+		}
+	}
+	if bytes != want {
+		return fmt.Errorf("infer: output %s has %d bytes, not %d", name, bytes, want)
+	}
+	return nil
+}
+
 func leafType(t ElementType) arrow.DataType {
 	switch t {
 	case Int8:

@@ -3,323 +3,192 @@ package infer
 import (
 	"context"
 	"fmt"
-	"unsafe"
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
-	ort "github.com/yalue/onnxruntime_go"
 
 	"github.com/penstock-data/penstock/stage"
 )
 
-// tensorCaller runs a model of any kind, one run at a time. It owns the memory of the
-// inputs, and of the outputs whose size is known: C memory, since ONNX Runtime keeps the
-// addresses. Other outputs lie where the binding puts them.
-type tensorCaller struct {
-	session *session
-	plan    *tensorPlan
-	book    func(stage.Purpose, int64)
-	options *ort.RunOptions
-	inputs  []slab
-	outputs []slab
-	values  []ort.Value
-	results []ort.Value
+// tensorRunner runs a model between columns of numbers, one run at a time.
+type tensorRunner interface {
+	// rows is how many rows a run of n has: what is more is padding.
+	rows(n int) int
+	// inPlace says whether runs take inputs where they lie.
+	inPlace() bool
+	run(ctx context.Context, r *DeviceRun) error
+	close() error
 }
 
-func (s *tensorStage) newTensorCaller(ctx context.Context, u *user, p *tensorPlan) (*tensorCaller, error) {
-	var want ports
+// deviceRun is a run of so many rows, without its data.
+func (p *tensorPlan) deviceRun(n int) DeviceRun {
+	r := DeviceRun{Splittable: p.stage.rows == 0}
 	for _, in := range p.inputs {
-		want.inputs = append(want.inputs, in.Name)
+		r.Inputs = append(r.Inputs, DeviceTensor{Shape: shapeWith(n, in.dims), ElementBytes: in.Type.size()})
 	}
 	for _, out := range p.outputs {
-		want.outputs = append(want.outputs, out.Name)
-	}
-	session, err := s.model.acquire(ctx, u, want)
-	if err != nil {
-		return nil, err
-	}
-	options, err := ort.NewRunOptions()
-	if err != nil {
-		return nil, fmt.Errorf("infer: run options: %w", err)
-	}
-	return &tensorCaller{session: session, plan: p, book: u.book, options: options,
-		inputs: make([]slab, len(p.inputs)), outputs: make([]slab, len(p.outputs)),
-		values: make([]ort.Value, len(p.inputs)), results: make([]ort.Value, len(p.outputs))}, nil
-}
-
-// close gives all memory back.
-func (c *tensorCaller) close() error {
-	for i := range c.inputs {
-		c.inputs[i].free(c.book)
-	}
-	for i := range c.outputs {
-		c.outputs[i].free(c.book)
-	}
-	return c.options.Destroy()
-}
-
-// row gives the memory of row i of n of an input.
-func (c *tensorCaller) row(input, i, n int) ([]byte, error) {
-	size := c.plan.inputs[input].rowBytes()
-	all, err := c.inputs[input].take(n*size, c.book)
-	if err != nil {
-		return nil, err
-	}
-	return all[i*size : (i+1)*size], nil
-}
-
-func (in *boundInput) rowBytes() int {
-	n := in.Type.size()
-	for _, d := range in.dims {
-		n *= int(d)
-	}
-	return n
-}
-
-// run runs the first n rows of the inputs. The results are valid until destroy.
-func (c *tensorCaller) run(n int) error {
-	for i := range c.plan.inputs {
-		in := &c.plan.inputs[i]
-		data, err := c.inputs[i].take(n*in.rowBytes(), c.book)
-		if err != nil {
-			return err
+		t := DeviceTensor{ElementBytes: out.Type.size()}
+		if out.size() > 0 {
+			t.Shape = shapeWith(n, out.dims)
 		}
-		c.values[i], err = ort.NewCustomDataTensor(shapeWith(n, in.dims), data, ort.TensorElementDataType(in.Type))
-		if err != nil {
-			return fmt.Errorf("infer: input %q: %w", in.Name, err)
-		}
+		r.Outputs = append(r.Outputs, t)
 	}
-	for i := range c.plan.outputs {
-		out := &c.plan.outputs[i]
-		size := out.size()
-		if size <= 0 {
-			continue // ONNX Runtime allocates it
-		}
-		data, err := c.outputs[i].take(n*size*out.Type.size(), c.book)
-		if err != nil {
-			return err
-		}
-		c.results[i], err = ort.NewCustomDataTensor(shapeWith(n, out.dims), data, ort.TensorElementDataType(out.Type))
-		if err != nil {
-			return fmt.Errorf("infer: output %q: %w", out.Name, err)
-		}
-	}
-	if err := c.session.ort.RunWithOptions(c.values, c.results, c.options); err != nil {
-		return fmt.Errorf("infer: run of %d rows (%s): %w", n, c.plan.describe(), err)
-	}
-	return nil
+	return r
 }
 
-func shapeWith(n int, dims []int64) ort.Shape { return append(ort.NewShape(int64(n)), dims...) }
-
-// result gives the shape and the numbers of an output of n rows.
-func (c *tensorCaller) result(i, n int) (dims []int64, data []byte, err error) {
-	out := &c.plan.outputs[i]
-	v := c.results[i]
-	shape := v.GetShape()
-	if len(shape) != len(out.dims)+1 || shape[0] != int64(n) {
-		return nil, nil, fmt.Errorf("infer: output %s has the shape %v for %d rows: it has no row for each row that goes in", names([]TensorInfo{out.TensorInfo}), shape, n)
-	}
-	for d, size := range out.dims {
-		if size >= 0 && size != shape[d+1] {
-			return nil, nil, fmt.Errorf("infer: output %s has the shape %v", names([]TensorInfo{out.TensorInfo}), shape)
-		}
-	}
-	data = rawData(v)
-	if want := int(shape.FlattenedSize()) * out.Type.size(); len(data) < want {
-		return nil, nil, fmt.Errorf("infer: output %s has %d bytes, not %d", names([]TensorInfo{out.TensorInfo}), len(data), want)
-	}
-	return shape[1:], data, nil
-}
-
-// rawData are the bytes of a tensor of numbers.
-func rawData(v ort.Value) []byte {
-	switch t := v.(type) {
-	case *ort.CustomDataTensor:
-		return t.GetData()
-	case *ort.Tensor[int8]:
-		return bytesOf(t.GetData())
-	case *ort.Tensor[int16]:
-		return bytesOf(t.GetData())
-	case *ort.Tensor[int32]:
-		return bytesOf(t.GetData())
-	case *ort.Tensor[int64]:
-		return bytesOf(t.GetData())
-	case *ort.Tensor[uint8]:
-		return t.GetData()
-	case *ort.Tensor[uint16]:
-		return bytesOf(t.GetData())
-	case *ort.Tensor[uint32]:
-		return bytesOf(t.GetData())
-	case *ort.Tensor[uint64]:
-		return bytesOf(t.GetData())
-	case *ort.Tensor[float32]:
-		return bytesOf(t.GetData())
-	case *ort.Tensor[float64]:
-		return bytesOf(t.GetData())
-	case *ort.Tensor[bool]:
-		return bytesOf(t.GetData())
-	}
-	return nil
-}
-
-func bytesOf[T any](v []T) []byte {
-	if len(v) == 0 {
-		return nil
-	}
-	return unsafe.Slice((*byte)(unsafe.Pointer(&v[0])), len(v)*int(unsafe.Sizeof(v[0])))
-}
-
-// destroy lets go of the tensors of a run.
-func (c *tensorCaller) destroy() {
-	for _, list := range [][]ort.Value{c.values, c.results} {
-		for i, v := range list {
-			if v != nil {
-				_ = v.Destroy() // of a tensor: never fails
-				list[i] = nil
-			}
-		}
-	}
-}
+func shapeWith(n int, dims []int64) []int64 { return append([]int64{int64(n)}, dims...) }
 
 // tensorBatch is a batch on its way through the model.
 type tensorBatch struct {
 	worker  *tensorWorker
 	rec     arrow.Record
+	sources []*tensorSource // of the inputs
 	columns []*tensorColumn
+	fates   []tensorFate // of the rows
 	parent  []int32
 	failed  []stage.RowFailure
 	nulls   int64
-
-	waiting []bool // rows since the last run: true is in the inputs, false is null
-	filled  int
 }
 
-// rows takes n rows through the model.
-func (b *tensorBatch) rows(ctx context.Context, n int) error {
-	size := n
-	if fixed := b.worker.plan.stage.rows; fixed > 0 {
-		size = fixed
+// tensorFate is what becomes of a row.
+type tensorFate uint8
+
+const (
+	runs    tensorFate = iota // it goes through the model
+	isNull                    // so is what comes of it
+	isWrong                   // it failed
+)
+
+func (w *tensorWorker) newBatch(rec arrow.Record) *tensorBatch {
+	b := &tensorBatch{worker: w, rec: rec}
+	for i := range w.plan.inputs {
+		in := &w.plan.inputs[i]
+		b.sources = append(b.sources, newTensorSource(in, rec.Column(in.at)))
 	}
+	for i := range w.plan.outputs {
+		b.columns = append(b.columns, newTensorColumn(&w.plan.outputs[i], w.env.Allocator(i)))
+	}
+	return b
+}
+
+// process takes n rows through the model: all at once, or as many as a run of it has.
+func (b *tensorBatch) process(ctx context.Context, r tensorRunner, n int) error {
 	for row := range n {
 		if row%64 == 0 && ctx.Err() != nil {
 			return ctx.Err()
 		}
-		done, err := b.row(row, size)
-		if err != nil {
+		b.fates = append(b.fates, b.fate(int32(row)))
+	}
+	most := n
+	if fixed := b.worker.plan.stage.rows; fixed > 0 {
+		most = fixed
+	}
+	var rows []int32
+	from := 0
+	for row := range n {
+		if b.fates[row] == runs {
+			rows = append(rows, int32(row))
+		}
+		if row+1 < n && len(rows) < most {
+			continue
+		}
+		if err := b.run(ctx, r, from, row+1, rows); err != nil {
 			return err
 		}
-		if done && b.filled == size {
-			if err := b.run(ctx, size); err != nil {
-				return err
-			}
-		}
+		from, rows = row+1, rows[:0]
 	}
-	return b.run(ctx, size)
+	return nil
 }
 
-// row puts a row into the inputs, unless it is null or cannot be put there.
-func (b *tensorBatch) row(row, size int) (filled bool, err error) {
-	c, plan := b.worker.caller, b.worker.plan
-	for _, in := range plan.inputs {
-		if b.rec.Column(in.at).IsNull(row) {
+// fate looks at a row: it is null, or cannot be put into the inputs, or can.
+func (b *tensorBatch) fate(row int32) tensorFate {
+	for _, s := range b.sources {
+		if s.col.IsNull(int(row)) {
 			b.nulls++
-			b.waiting, b.parent = append(b.waiting, false), append(b.parent, int32(row))
-			return false, nil
+			b.parent = append(b.parent, row)
+			return isNull
 		}
 	}
-	for i := range plan.inputs {
-		in := &plan.inputs[i]
-		dst, err := c.row(i, b.filled, size)
-		if err != nil {
-			return false, err
-		}
-		if err := fillRow(dst, in.Type, b.rec.Column(in.at), row, in.dims); err != nil {
-			b.failed = append(b.failed, stage.RowFailure{Row: int32(row), Column: in.column, Kind: stage.BadData,
-				Err: fmt.Errorf("infer: input %q: %w", in.Name, err)})
-			return false, nil
+	for _, s := range b.sources {
+		if err := s.check(int(row)); err != nil {
+			b.failed = append(b.failed, stage.RowFailure{Row: row, Column: s.in.column, Kind: stage.BadData,
+				Err: fmt.Errorf("infer: input %q: %w", s.in.Name, err)})
+			return isWrong
 		}
 	}
-	b.filled++
-	b.waiting, b.parent = append(b.waiting, true), append(b.parent, int32(row))
-	return true, nil
+	b.parent = append(b.parent, row)
+	return runs
 }
 
-// run runs the model over the rows that are in the inputs, if there are any, and appends
-// all that wait to the columns.
-func (b *tensorBatch) run(ctx context.Context, size int) error {
-	c, plan := b.worker.caller, b.worker.plan
-	defer c.destroy()
-	n := b.filled
-	if n > 0 {
-		if plan.stage.rows > 0 {
-			n = size
-			if err := b.repeatLast(size); err != nil {
+// run runs the model over some rows, if there are any, and appends what becomes of all of
+// [from, to) to the columns.
+func (b *tensorBatch) run(ctx context.Context, runner tensorRunner, from, to int, rows []int32) error {
+	if len(rows) == 0 {
+		for i := range b.columns {
+			if err := b.append(ctx, i, from, to, nil, nil); err != nil {
 				return err
 			}
 		}
-		if err := c.run(n); err != nil {
-			return err
+		return nil
+	}
+	n := runner.rows(len(rows))
+	r := b.worker.plan.deviceRun(n)
+	r.Real = float64(len(rows)) / float64(n)
+	if runner.inPlace() && n == len(rows) {
+		for i, s := range b.sources {
+			r.Inputs[i].Data = s.whole(rows)
 		}
 	}
-	for i, col := range b.columns {
-		if err := b.append(ctx, i, col, n); err != nil {
-			return err
+	var wrong error
+	r.Fill = func(i int, to []byte) {
+		if runner.inPlace() && b.sources[i].in.plain {
+			b.worker.env.Add(stage.StagedBytes, int64(len(to)))
+		}
+		if err := b.sources[i].fill(to, rows); err != nil {
+			wrong = fmt.Errorf("infer: input %q: %w", b.sources[i].in.Name, err)
 		}
 	}
-	b.waiting, b.filled = b.waiting[:0], 0
-	return nil
+	r.Take = func(i int, data []byte, shape []int64) error {
+		out := &b.worker.plan.outputs[i]
+		if err := out.check(n, shape, len(data)); err != nil {
+			return err
+		}
+		return b.append(ctx, i, from, to, shape[1:], data[:len(data)/n*len(rows)])
+	}
+	if err := runner.run(ctx, &r); err != nil {
+		return fmt.Errorf("infer: run of %d rows (%s): %w", n, b.worker.plan.describe(), err)
+	}
+	return wrong
 }
 
-// repeatLast fills a run of fixed size up.
-func (b *tensorBatch) repeatLast(size int) error {
-	c := b.worker.caller
-	for i := range b.worker.plan.inputs {
-		last, err := c.row(i, b.filled-1, size)
-		if err != nil {
-			return err
-		}
-		for k := b.filled; k < size; k++ {
-			dst, err := c.row(i, k, size)
-			if err != nil {
-				return err
-			}
-			copy(dst, last)
-		}
-	}
-	return nil
-}
-
-func (b *tensorBatch) append(ctx context.Context, i int, col *tensorColumn, n int) (err error) {
-	var dims []int64
-	var data []byte
-	step := 0
-	if n > 0 {
-		if dims, data, err = b.worker.caller.result(i, n); err != nil {
-			return err
-		}
-		step = len(data) / n
-	}
-	if err := b.worker.env.Room(ctx, int64(len(b.waiting)*(step+8))); err != nil {
+// append adds rows [from, to) to the column of an output, of which data has the numbers of those
+// that went through the model.
+func (b *tensorBatch) append(ctx context.Context, i, from, to int, dims []int64, data []byte) error {
+	col := b.columns[i]
+	if err := b.worker.env.Room(ctx, int64(len(data)+8*(to-from))); err != nil {
 		return err
 	}
-	done := 0
-	for at := 0; at < len(b.waiting); {
-		if !b.waiting[at] {
+	step := b.columns[i].out.Type.size()
+	for _, d := range dims {
+		step *= int(d)
+	}
+	for row := from; row < to; {
+		n := 1
+		switch b.fates[row] {
+		case isNull:
 			if err := col.null(); err != nil {
 				return err
 			}
-			at++
-			continue
+		case runs:
+			for row+n < to && b.fates[row+n] == runs {
+				n++
+			}
+			if err := col.add(n, dims, data); err != nil {
+				return err
+			}
+			data = data[n*step:]
 		}
-		rows := 1
-		for at+rows < len(b.waiting) && b.waiting[at+rows] {
-			rows++
-		}
-		if err := col.add(rows, dims, data[done*step:]); err != nil {
-			return err
-		}
-		done, at = done+rows, at+rows
+		row += n
 	}
 	return nil
 }

@@ -23,7 +23,7 @@ type InferConfig struct {
 	// empty name is the output's own. nil: all of them.
 	Outputs   map[string]string
 	BatchSize int // rows; 0: 64
-	Actors    int // callers of the model at once; 0: 2
+	Actors    int // callers of the model at once; 0: 2. On devices: actors; 0: as many as fit
 }
 
 // Infer makes a task that takes rows of numbers through the model: a column of numbers is
@@ -38,7 +38,8 @@ type InferConfig struct {
 // column that is read has null results. Types and shapes are checked when the task is
 // bound, before the first row.
 //
-// The model runs on the CPU, also in a pipeline that has devices.
+// On a device, columns that have the inputs' types, in lists of fixed size, are read where they
+// lie (see [stage.InputMemory]), and batches that are not full are padded to one of a few sizes.
 func (m *Model) Infer(c InferConfig) (stage.Task, error) {
 	outputs, err := m.chooseOutputs(c.Outputs)
 	if err != nil {
@@ -51,7 +52,7 @@ func (m *Model) Infer(c InferConfig) (stage.Task, error) {
 	if err != nil {
 		return nil, fmt.Errorf("infer: model %s: %w", m.file.path, err)
 	}
-	c.BatchSize, c.Actors = positive(c.BatchSize, 64), positive(c.Actors, 2)
+	c.BatchSize = positive(c.BatchSize, 64)
 	if rows > 0 {
 		c.BatchSize = (c.BatchSize + rows - 1) / rows * rows // no run but the last is padded
 	}
@@ -103,17 +104,28 @@ type tensorStage struct {
 	config  InferConfig
 	outputs []tensorOutput
 	rows    int // of each run; 0: any number
+	device  stage.DeviceKind
 }
 
-// Expand leaves the stage on the CPU, wherever the job's other models run.
-func (s *tensorStage) Expand(stage.Placement) ([]stage.Stage, error) { return []stage.Stage{s}, nil }
+func (s *tensorStage) Expand(p stage.Placement) ([]stage.Stage, error) {
+	if err := checkDevice(p, s.model.cfg.Library); err != nil {
+		return nil, err
+	}
+	placed := *s
+	placed.device = p.Device
+	return []stage.Stage{&placed}, nil
+}
 
 func (s *tensorStage) ID() stage.StageID {
 	columns := map[string]string{}
 	for _, o := range s.outputs {
 		columns[o.Name] = o.column
 	}
-	raw, err := json.Marshal(map[string]any{"bind": s.config.Bind, "outputs": columns})
+	settings := map[string]any{"bind": s.config.Bind, "outputs": columns}
+	if s.device != stage.CPU { // the CPU goes without: another gives other bits
+		settings["device"] = s.device.String()
+	}
+	raw, err := json.Marshal(settings)
 	if err != nil {
 		raw = nil // strings: they always are JSON
 	}
@@ -133,8 +145,7 @@ func (s *tensorStage) Bind(in []*arrow.Schema) (*stage.Bound, error) {
 		return nil, fmt.Errorf("infer: model %s: %w", s.model.file.path, err)
 	}
 	plan := &tensorPlan{stage: s, inputs: inputs, outputs: outputs}
-	need := stage.Need{Rows: stage.OneToOne, Batch: stage.Policy{MaxRows: s.config.BatchSize}, RowWise: true, Retryable: true, Deterministic: true,
-		CPU: float64(s.model.cfg.threads()), Workers: stage.Pool{Min: s.config.Actors, Max: s.config.Actors}}
+	need := s.need()
 	for i, b := range inputs {
 		at := slices.Index(need.Reads, b.column)
 		if at < 0 {
@@ -150,6 +161,18 @@ func (s *tensorStage) Bind(in []*arrow.Schema) (*stage.Bound, error) {
 		need.Adds = append(need.Adds, arrow.Field{Name: o.column, Type: o.columnType(), Nullable: true})
 	}
 	return &stage.Bound{Schema: need.OutputSchema(in[0]), Need: need, Open: plan.open}, nil
+}
+
+// need is what the stage asks for, but for its columns.
+func (s *tensorStage) need() stage.Need {
+	n := stage.Need{Rows: stage.OneToOne, Batch: stage.Policy{MaxRows: s.config.BatchSize}, RowWise: true, Retryable: true, Deterministic: true}
+	if s.device == stage.CPU {
+		actors := positive(s.config.Actors, 2)
+		n.CPU, n.Workers = float64(s.model.cfg.threads()), stage.Pool{Min: actors, Max: actors}
+	} else {
+		n.GPU, n.InFlight, n.Workers = s.model.cfg.share(), deviceSlots, stage.Pool{Min: s.config.Actors, Max: s.config.Actors}
+	}
+	return n
 }
 
 // bindOutputs finds out what of the outputs' shapes the inputs' say.
@@ -192,21 +215,63 @@ type tensorPlan struct {
 	outputs []tensorOutput
 }
 
+// feeds names the model's inputs in the order of the plan's.
+func (p *tensorPlan) feeds() (list []string) {
+	for _, in := range p.inputs {
+		list = append(list, in.Name)
+	}
+	return list
+}
+
+// wanted names the model's outputs in the order of the plan's.
+func (p *tensorPlan) wanted() (list []string) {
+	for _, out := range p.outputs {
+		list = append(list, out.Name)
+	}
+	return list
+}
+
 func (p *tensorPlan) open(ctx context.Context, env stage.Env) (stage.Worker, error) {
-	w := &tensorWorker{plan: p, env: env, user: &user{book: env.Book}}
-	var err error
-	if w.caller, err = p.stage.newTensorCaller(ctx, w.user, p); err != nil {
-		return nil, errors.Join(err, p.stage.model.release(w.user))
+	w := &tensorWorker{plan: p, env: env}
+	if err := w.start(ctx); err != nil {
+		return nil, errors.Join(err, w.Close())
 	}
 	return w, nil
 }
 
 // tensorWorker runs the model for one actor.
 type tensorWorker struct {
-	plan   *tensorPlan
-	env    stage.Env
-	user   *user
-	caller *tensorCaller
+	plan    *tensorPlan
+	env     stage.Env
+	session DeviceSession // nil: it runs on the CPU
+	user    *user         // of the session there
+	runners []tensorRunner
+	idle    chan tensorRunner
+}
+
+// start makes as many runners as there are calls at once. What there is by then is the worker's to
+// close, also after an error.
+func (w *tensorWorker) start(ctx context.Context) (err error) {
+	if w.plan.stage.device == stage.CPU {
+		w.user = &user{book: w.env.Book}
+		r, err := w.plan.newCPUTensors(ctx, w.user)
+		if err != nil {
+			return err
+		}
+		w.runners = append(w.runners, r)
+	} else {
+		if w.session, err = w.plan.openDevice(ctx, w.env); err != nil {
+			return err
+		}
+		for range w.session.Slots() {
+			w.runners = append(w.runners, &deviceTensors{plan: w.plan, session: w.session})
+		}
+	}
+	w.idle = make(chan tensorRunner, len(w.runners))
+	for _, r := range w.runners {
+		w.idle <- r
+	}
+	return nil
 }
 
 // Process emits one record for the whole batch.
@@ -216,12 +281,12 @@ func (w *tensorWorker) Process(ctx context.Context, in stage.Batch, emit func(st
 	if n == 0 {
 		return nil
 	}
-	batch := &tensorBatch{worker: w, rec: rec}
-	for i := range w.plan.outputs {
-		batch.columns = append(batch.columns, newTensorColumn(&w.plan.outputs[i], w.env.Allocator(i)))
-	}
+	batch := w.newBatch(rec)
 	defer batch.drop()
-	if err := interruptible(ctx, w.caller.options, func() error { return batch.rows(ctx, n) }); err != nil {
+	runner := <-w.idle // there are as many as there are calls
+	err := batch.process(ctx, runner, n)
+	w.idle <- runner
+	if err != nil {
 		return err
 	}
 	w.env.Add(stage.NullInputs, batch.nulls)
@@ -236,11 +301,19 @@ func (w *tensorWorker) Finish(context.Context, func(stage.Output) error) error {
 
 func (w *tensorWorker) Close() error {
 	var errs []error
-	if w.caller != nil {
-		errs = append(errs, w.caller.close())
-		w.caller = nil
+	for _, r := range w.runners {
+		errs = append(errs, r.close())
 	}
-	return errors.Join(append(errs, w.plan.stage.model.release(w.user))...)
+	w.runners = nil
+	if w.user != nil {
+		errs = append(errs, w.plan.stage.model.release(w.user))
+		w.user = nil
+	}
+	if w.session != nil {
+		errs = append(errs, w.session.Close())
+		w.session = nil
+	}
+	return errors.Join(errs...)
 }
 
 // describe lists inputs with their columns, for errors of a run.

@@ -54,26 +54,13 @@ func (e *Env) devices() ([]int, error) {
 	return nil, fmt.Errorf("job: device is cuda: %w (device: auto goes on with the CPU)", err)
 }
 
-// onCPUAlone is called by steps whose models run on the CPU alone: it refuses jobs that ask for
-// devices, and tells the user where the job leaves that open.
-func (e *Env) onCPUAlone(step string) error {
-	switch {
-	case len(e.gpus) == 0:
-	case e.Settings.Device != onEvery:
-		return fmt.Errorf("job: %s runs its model on the CPU alone: leave device and gpus out, or say device: auto, and stages that read text run on GPUs", step)
-	case e.Options.Note != nil:
-		e.Options.Note(fmt.Sprintf("the model of %s runs on the CPU", step))
-	}
-	return nil
-}
-
 // places is how many actors each device has, over all stages of the job whose models run there.
 func (j *Job) places(e *Env) int {
 	n := 0
 	j.eachBranch(func(_ string, b Branch) {
 		for _, s := range b.Stages {
 			with := inferenceOf(s.Step)
-			if _, numbers := s.Step.(Infer); with == nil || numbers {
+			if with == nil {
 				continue
 			}
 			actors, _ := with.inference().pool(e)

@@ -81,24 +81,41 @@ func TestJobsChooseTheirDevice(t *testing.T) {
 	}
 }
 
-// TestInferRunsOnTheCPUAlone runs a job of numbers where there is a device.
-func TestInferRunsOnTheCPUAlone(t *testing.T) {
-	cudaemu.Start(t, cudaemu.Config{Devices: make([]cudaemu.Device, 1)})
-	run := func(device string) (rows int64, notes []string, err error) {
-		j, err := job.Parse(fmt.Appendf(nil, "source: {path: %q}\nstages: [infer: {model: ../infer/testdata/tensors/fixed.onnx}]\nsink: {path: %q}\nrun: {memory_limit: 1GiB, device: %s}\n",
-			file(t, "in.jsonl", "{\"x\": [1, 2, 3]}\n{\"x\": [4, 5, 6]}\n{\"x\": [7, 8, 9]}\n"), filepath.Join(t.TempDir(), "out"), device), "j.yaml")
+// TestInferRunsOnDevices runs a job of numbers, beside a model of text, on the CPU and on a device.
+func TestInferRunsOnDevices(t *testing.T) {
+	run := func(device string) []string {
+		j, err := job.Parse(fmt.Appendf(nil, `
+source: {path: %q}
+stages:
+  - infer: {model: ../infer/testdata/tensors/fixed.onnx}
+  - embed: {model: ../infer/testdata/models/plain}
+sink: {path: %q}
+run: {memory_limit: 1GiB, device: %s, show: 9}
+`, file(t, "in.jsonl", `{"text": "a", "x": [1, 2, 3]}`+"\n"+`{"text": "b", "x": [4, 5, 6]}`+"\n"+`{"text": "c", "x": [7, 8, 9]}`+"\n"), filepath.Join(t.TempDir(), "out"), device), "j.yaml")
 		require.NoError(t, err)
-		res, err := j.Run(t.Context(), job.Options{Library: "../build/lib", Note: func(text string) { notes = append(notes, text) }})
+		res, err := j.Run(t.Context(), job.Options{Library: "../build/lib", Note: func(text string) { t.Error(text) }})
+		require.NoError(t, err)
 		defer res.Release()
-		return res.Stats.Rows, notes, err
+		require.Equal(t, int64(3), res.Stats.Rows)
+		var rows []string
+		for _, rec := range res.Shown {
+			y := rec.Column(rec.Schema().FieldIndices("y")[0])
+			for i := range y.Len() {
+				rows = append(rows, y.ValueStr(i))
+			}
+		}
+		return rows
 	}
-	_, _, err := run("cuda")
-	require.ErrorContains(t, err, "infer runs its model on the CPU alone")
-	require.ErrorContains(t, err, "device: auto")
-	rows, notes, err := run("auto")
-	require.NoError(t, err)
-	require.Equal(t, int64(3), rows)
-	require.Equal(t, []string{"the model of infer runs on the CPU"}, notes)
+	cudaemu.Start(t, cudaemu.Config{Devices: make([]cudaemu.Device, 1)})
+	want := run("cpu")
+	require.Equal(t, []string{"[1,4,9]", "[16,25,36]", "[49,64,81]"}, want)
+	require.Zero(t, cudaemu.Count().Copies)
+	for _, device := range []string{"cuda", "auto"} {
+		cudaemu.Start(t, cudaemu.Config{Devices: make([]cudaemu.Device, 1)})
+		require.Equal(t, want, run(device))
+		require.Positive(t, cudaemu.Count().Copies)
+		require.Zero(t, cudaemu.Count().Pageable)
+	}
 }
 
 // TestStagesShareDevices has two models on each device, with one to five actors.

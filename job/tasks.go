@@ -117,8 +117,7 @@ func (s Embed) Add(ctx context.Context, env *Env, d *pipeline.Dataset) (*pipelin
 }
 
 // Infer takes columns of numbers through a model of any kind, and adds a column for each of
-// its outputs. The model runs on the CPU: a job that asks for GPUs is refused, unless its
-// device is auto.
+// its outputs.
 type Infer struct {
 	Inference
 	Bind    map[string]string `yaml:"bind"`    // from an input to its column; others: the column of its name, else the only one that fits
@@ -129,9 +128,6 @@ type Infer struct {
 func (s Infer) Add(ctx context.Context, env *Env, d *pipeline.Dataset) (*pipeline.Dataset, error) {
 	if s.Cache != "" {
 		return nil, fmt.Errorf("the cache is for stages that read text")
-	}
-	if err := env.onCPUAlone("infer"); err != nil {
-		return nil, err
 	}
 	m, err := s.open(ctx, env)
 	if err != nil {

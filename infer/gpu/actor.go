@@ -231,11 +231,14 @@ func (a *Actor) openStreams() error {
 }
 
 // openPool takes page-locked memory ahead: for the slots as the runs to come need them, and half
-// as much again for what is on its way to them.
+// as much again for what is on its way to them. Inputs that come in place lie beside the slots'.
 func (a *Actor) openPool() error {
 	book := func(delta int64) { a.cfg.Env.Book(stage.Pinned, delta) }
 	var err error
 	need := a.pinnedNeed()
+	if a.cfg.InPlace {
+		need *= 2
+	}
 	a.pool, err = pinned.New(a.ctx, pinned.Config{MaxBytes: max(8*need, 64<<20), SlabBytes: 1 << 20, Book: book, Log: a.cfg.Env.Logger()})
 	if err != nil {
 		return err
@@ -246,14 +249,16 @@ func (a *Actor) openPool() error {
 	return nil
 }
 
-// pinnedNeed is what the slots take of it when runs are the largest of cfg.Warm. The sizes of
-// elements are not known before the model is: they are taken as the largest.
+// pinnedNeed is what the slots take of it when runs are the largest of cfg.Warm.
 func (a *Actor) pinnedNeed() int64 {
 	var most int64
 	for _, r := range a.cfg.Warm {
 		var n int64
 		for _, t := range append(append([]infer.DeviceTensor(nil), r.Inputs...), r.Outputs...) {
-			size := int64(8)
+			size := int64(8) // no element is larger
+			if t.ElementBytes > 0 {
+				size = int64(t.ElementBytes)
+			}
 			for _, d := range t.Shape {
 				size *= d
 			}

@@ -4,6 +4,7 @@ package gpu
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/penstock-data/penstock/cuda"
 	"github.com/penstock-data/penstock/infer"
@@ -46,9 +47,9 @@ func newLayout(r *infer.DeviceRun, in, out []binding, ordinary func([]byte) bool
 	if len(r.Inputs) != len(in) || len(r.Outputs) != len(out) {
 		return nil, fmt.Errorf("gpu: a run has %d inputs and %d outputs, the session %d and %d", len(r.Inputs), len(r.Outputs), len(in), len(out))
 	}
-	l := &layout{rows: 1}
-	if r.Splittable && len(r.Inputs) > 0 && len(r.Inputs[0].Shape) > 0 {
-		l.rows = int(r.Inputs[0].Shape[0])
+	l := &layout{rows: 1, free: slices.ContainsFunc(r.Outputs, func(t infer.DeviceTensor) bool { return t.Shape == nil })}
+	if r.Splittable && !l.free && len(r.Inputs) > 0 && len(r.Inputs[0].Shape) > 0 {
+		l.rows = int(r.Inputs[0].Shape[0]) // with outputs of any size it is one part: what several give could not be joined
 	}
 	for i, t := range r.Inputs {
 		x, err := in[i].lay(t, l.rows)
@@ -68,9 +69,7 @@ func newLayout(r *infer.DeviceRun, in, out []binding, ordinary func([]byte) bool
 	}
 	for i, t := range r.Outputs {
 		x := tensor{model: out[i].index}
-		if t.Shape == nil {
-			l.free = true
-		} else {
+		if t.Shape != nil {
 			var err error
 			if x, err = out[i].lay(t, l.rows); err != nil {
 				return nil, err
@@ -79,9 +78,6 @@ func newLayout(r *infer.DeviceRun, in, out []binding, ordinary func([]byte) bool
 			l.hostOut += aligned(x.bytes)
 		}
 		l.outputs = append(l.outputs, x)
-	}
-	if l.free {
-		l.rows = 1 // what a part would give cannot be joined
 	}
 	l.divide(l.rows)
 	return l, nil

@@ -12,6 +12,7 @@ import (
 	"github.com/penstock-data/penstock/cuda"
 	"github.com/penstock-data/penstock/infer"
 	"github.com/penstock-data/penstock/pinned"
+	"github.com/penstock-data/penstock/stage"
 )
 
 // slot is the memory and the events of one run on its way. A caller has it from the moment that it
@@ -103,6 +104,7 @@ func (s *slot) fill(r *infer.DeviceRun) error {
 		to := s.hostIn[x.host : x.host+x.bytes]
 		if x.data != nil {
 			a.stats.staged.Add(x.bytes) // memory that is not page-locked: the device reads a copy
+			a.cfg.Env.Add(stage.StagedBytes, x.bytes)
 			copy(to, x.data)
 		} else {
 			r.Fill(i, to)
