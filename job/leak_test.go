@@ -91,11 +91,16 @@ func residentSet(t *testing.T) int64 {
 	for range 5 {
 		debug.FreeOSMemory()
 		cmem.Trim()
-		raw, err := os.ReadFile("/proc/self/statm")
-		require.NoError(t, err)
-		pages, err := strconv.ParseInt(strings.Fields(string(raw))[1], 10, 64)
-		require.NoError(t, err)
-		least = min(least, pages*int64(os.Getpagesize()))
+		least = min(least, residentNow(t))
 	}
 	return least
+}
+
+func residentNow(t *testing.T) int64 {
+	t.Helper()
+	raw, err := os.ReadFile("/proc/self/statm")
+	require.NoError(t, err)
+	pages, err := strconv.ParseInt(strings.Fields(string(raw))[1], 10, 64)
+	require.NoError(t, err)
+	return pages * int64(os.Getpagesize())
 }

@@ -35,7 +35,7 @@ test-nocgo: setup ## the packages that must do without cgo
 test-consumer: setup ## a foreign module that imports ours, by plain `go build`
 	@go test -vet=off -count=1 -timeout 300s ./internal/consumer
 
-soak: setup oracle ## what is too slow for make test: long tests, then each fuzz target for FUZZTIME (30s)
+soak: setup oracle ## what is too slow for make test: long tests, 30 minutes of texts (SOAK_MINUTES), then each fuzz target for FUZZTIME (30s)
 	@go test -vet=off -tags soak,cuda -count=1 -timeout 2h ./...
 	@scripts/fuzz.sh $(or $(FUZZTIME),30s)
 
