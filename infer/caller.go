@@ -19,6 +19,17 @@ type caller struct {
 
 	planner planner
 	scratch []float32
+	now     textRun
+	fill    func(i int, to []byte) // of now; made once, as take is: a run allocates nothing
+	take    func(from []byte)
+}
+
+// textRun is the run that a caller is at.
+type textRun struct {
+	rows  []row
+	block block
+	into  vectors
+	out   output
 }
 
 // runner makes single runs of a text model, on the CPU or on a device.
@@ -48,7 +59,9 @@ type tokenVectors interface {
 }
 
 func newCaller(r runner, spec *textSpec, cfg Config, pad int32) *caller {
-	return &caller{runner: r, spec: spec, budget: cfg.runTokens(stage.CPU), arrival: cfg.NoPacking, pad: pad, scratch: make([]float32, spec.dim)}
+	c := &caller{runner: r, spec: spec, budget: cfg.runTokens(stage.CPU), arrival: cfg.NoPacking, pad: pad, scratch: make([]float32, spec.dim)}
+	c.fill, c.take = c.fillInput, c.takeOutput
+	return c
 }
 
 func (c *caller) close() error { return c.runner.close() }
@@ -107,36 +120,38 @@ func (c *caller) runs(ctx context.Context, rows []row, into vectors, stats *runS
 // run is one call of the model.
 func (c *caller) run(ctx context.Context, rows []row, into vectors) (padded int64, err error) {
 	n, length := c.runner.shape(len(rows), longest(rows))
-	tokens, real := length, 0
-	if c.spec.pooling == NoPooling {
-		tokens = 1
-	}
+	real := 0
 	for i := range rows {
 		real += len(rows[i].ids)
 	}
-	err = c.runner.run(ctx, n, length, float64(real)/float64(n*length),
-		func(i int, to []byte) { fill(to, c.spec.inputs[i], rows, block{n, length, c.spec.left, c.pad}) },
-		func(data []byte) {
-			out := newOutput(data, c.spec.kind, n, tokens, c.spec.dim, c.scratch)
-			for i, r := range rows {
-				c.take(into, &out, i, length, r)
-			}
-		})
+	c.now = textRun{rows: rows, block: block{n, length, c.spec.left, c.pad}, into: into}
+	err = c.runner.run(ctx, n, length, float64(real)/float64(n*length), c.fill, c.take)
+	c.now = textRun{} // rows and vectors are the batch's
 	return int64(n * length), err
 }
 
-// take hands on what the model gave for one row of a run.
-func (c *caller) take(into vectors, out *output, i, length int, r row) {
-	first := 0
-	if c.spec.left {
-		first = length - len(r.ids)
+func (c *caller) fillInput(i int, to []byte) { fill(to, c.spec.inputs[i], c.now.rows, c.now.block) }
+
+// takeOutput hands on what the model gave for each row of a run.
+func (c *caller) takeOutput(from []byte) {
+	run := &c.now
+	tokens := run.block.length
+	if c.spec.pooling == NoPooling {
+		tokens = 1
 	}
-	if c.spec.pooling == everyToken {
-		into.(tokenVectors).tokenVectors(r.at, out, i, first, len(r.ids))
-		return
+	run.out = newOutput(from, c.spec.kind, run.block.rows, tokens, c.spec.dim, c.scratch)
+	for i, r := range run.rows {
+		first := 0
+		if c.spec.left {
+			first = run.block.length - len(r.ids)
+		}
+		if c.spec.pooling == everyToken {
+			run.into.(tokenVectors).tokenVectors(r.at, &run.out, i, first, len(r.ids))
+			continue
+		}
+		c.spec.pooling.pool(run.into.at(r.at), &run.out, i, first, len(r.ids))
+		run.into.done(r.at)
 	}
-	c.spec.pooling.pool(into.at(r.at), out, i, first, len(r.ids))
-	into.done(r.at)
 }
 
 // block is the shape of an input, and how its rows are padded.

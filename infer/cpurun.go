@@ -11,19 +11,32 @@ import (
 )
 
 // cpuRunner runs a session that it shares with others. It owns the tensors' memory: C memory,
-// since ONNX Runtime keeps the addresses.
+// since ONNX Runtime keeps the addresses. A tensor is made once for each shape and taken again,
+// so a run allocates nothing but what onnxruntime_go does: two lists of values for C.
+//
+// Values are handed to each run, and not bound once (IoBinding), which would spare those two
+// lists: onnxruntime_go runs a binding without run options, and so nothing could end it.
 type cpuRunner struct {
 	session *session
 	spec    *textSpec
 	book    func(stage.Purpose, int64)
 	size    activations
 	charged int64 // for activations
-	options *ort.RunOptions
+	ending  ending
 
 	inputs []slab
 	output slab
-	values []ort.Value
-	result [1]ort.Value
+	held   map[[2]int]*runTensors // by rows and tokens
+}
+
+// maxShapes bounds the shapes that tensors are held for. Packed runs have about as many shapes as
+// there are lengths of rows; a shape's tensors take about a kilobyte.
+const maxShapes = 256
+
+// runTensors are the tensors of the runs of one shape, over the slabs.
+type runTensors struct {
+	inputs []ort.Value
+	output [1]ort.Value
 }
 
 func newCPURunner(s *session, spec *textSpec, size activations, book func(stage.Purpose, int64)) (*cpuRunner, error) {
@@ -31,18 +44,19 @@ func newCPURunner(s *session, spec *textSpec, size activations, book func(stage.
 	if err != nil {
 		return nil, fmt.Errorf("infer: run options: %w", err)
 	}
-	return &cpuRunner{session: s, spec: spec, book: book, size: size, options: options,
-		inputs: make([]slab, len(spec.inputs)), values: make([]ort.Value, len(spec.inputs))}, nil
+	return &cpuRunner{session: s, spec: spec, book: book, size: size, ending: ending{options: options},
+		inputs: make([]slab, len(spec.inputs)), held: map[[2]int]*runTensors{}}, nil
 }
 
 func (c *cpuRunner) close() error {
+	c.destroyTensors()
 	for i := range c.inputs {
 		c.inputs[i].free(c.book)
 	}
 	c.output.free(c.book)
 	c.book(stage.Arena, -c.charged)
 	c.charged = 0
-	return c.options.Destroy()
+	return c.ending.close()
 }
 
 func (c *cpuRunner) shape(n, length int) (int, int) { return c.spec.fixed(n, length) }
@@ -51,67 +65,121 @@ func (c *cpuRunner) shape(n, length int) (int, int) { return c.spec.fixed(n, len
 // two operators.
 func (c *cpuRunner) run(ctx context.Context, n, length int, _ float64, fill func(i int, to []byte), take func(out []byte)) error {
 	c.charge(n, length)
-	defer c.destroyValues()
-	for i, in := range c.spec.inputs {
-		data, err := c.inputs[i].take(n*length*in.kind.size(), c.book)
-		if err != nil {
-			return err
-		}
-		fill(i, data)
-		c.values[i], err = ort.NewCustomDataTensor(ort.NewShape(int64(n), int64(length)), data, ort.TensorElementDataType(in.kind))
-		if err != nil {
-			return fmt.Errorf("infer: input %q: %w", in.name, err)
-		}
+	if err := c.room(n, length); err != nil {
+		return err
 	}
-	shape := c.spec.outputShape(n, length)
-	data, err := c.output.take(c.spec.outputBytes(n, length), c.book)
+	t, err := c.tensors(n, length)
 	if err != nil {
 		return err
 	}
-	c.result[0], err = ort.NewCustomDataTensor(ort.NewShape(shape...), data, ort.TensorElementDataType(c.spec.kind))
-	if err != nil {
-		return fmt.Errorf("infer: output %q: %w", c.spec.output, err)
+	for i, in := range c.spec.inputs {
+		fill(i, c.inputs[i].b[:n*length*in.kind.size()])
 	}
-	err = interruptible(ctx, c.options, func() error { return c.session.ort.RunWithOptions(c.values, c.result[:], c.options) })
+	c.ending.watch(ctx)
+	err = c.session.ort.RunWithOptions(t.inputs, t.output[:], c.ending.options)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	if err != nil {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
 		return fmt.Errorf("infer: run of %d rows by %d tokens: %w", n, length, err)
 	}
-	take(data)
+	take(c.output.b[:c.spec.outputBytes(n, length)])
 	return nil
 }
 
-// interruptible calls f, whose runs have these options. If ctx ends, the run under way
-// ends, too, and so must f.
-func interruptible(ctx context.Context, options *ort.RunOptions, f func() error) error {
-	fired := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		_ = options.Terminate() // fails only on options that were destroyed
-		close(fired)
-	})
-	err := f()
-	if !stop() {
-		<-fired
-		_ = options.UnsetTerminate()
-		return ctx.Err()
+// room makes the slabs as large as a run needs them. Tensors over a slab that moves go first.
+func (c *cpuRunner) room(n, length int) error {
+	for i, in := range c.spec.inputs {
+		if err := c.grow(&c.inputs[i], n*length*in.kind.size()); err != nil {
+			return err
+		}
 	}
+	return c.grow(&c.output, c.spec.outputBytes(n, length))
+}
+
+func (c *cpuRunner) grow(s *slab, n int) error {
+	if n > cap(s.b) {
+		c.destroyTensors()
+	}
+	_, err := s.take(n, c.book)
 	return err
 }
 
-func (c *cpuRunner) destroyValues() {
-	for i, v := range c.values {
-		if v != nil {
-			_ = v.Destroy() // of a tensor: never fails
-			c.values[i] = nil
+// tensors are those held for the shape, or new ones. Where too many shapes are held, any of them
+// goes: sorted windows bring the same shapes round and round, and if always the oldest one went,
+// each would be gone when it comes again.
+func (c *cpuRunner) tensors(n, length int) (*runTensors, error) {
+	shape := [2]int{n, length}
+	if t := c.held[shape]; t != nil {
+		return t, nil
+	}
+	if len(c.held) >= maxShapes {
+		for other, t := range c.held {
+			t.destroy()
+			delete(c.held, other)
+			break
 		}
 	}
-	if c.result[0] != nil {
-		_ = c.result[0].Destroy()
-		c.result[0] = nil
+	t, err := c.newTensors(n, length)
+	if err != nil {
+		t.destroy()
+		return nil, err
+	}
+	c.held[shape] = t
+	return t, nil
+}
+
+// newTensors gives what it made also beside an error.
+func (c *cpuRunner) newTensors(n, length int) (*runTensors, error) {
+	t := &runTensors{}
+	for i, in := range c.spec.inputs {
+		data := c.inputs[i].b[:n*length*in.kind.size()]
+		v, err := newHeldTensor(ort.NewShape(int64(n), int64(length)), data, in.kind)
+		if err != nil {
+			return t, fmt.Errorf("infer: input %q: %w", in.name, err)
+		}
+		t.inputs = append(t.inputs, v)
+	}
+	v, err := newHeldTensor(c.spec.outputShape(n, length), c.output.b[:c.spec.outputBytes(n, length)], c.spec.kind)
+	if err != nil {
+		return t, fmt.Errorf("infer: output %q: %w", c.spec.output, err)
+	}
+	t.output[0] = v
+	return t, nil
+}
+
+func (c *cpuRunner) destroyTensors() {
+	for _, t := range c.held {
+		t.destroy()
+	}
+	clear(c.held)
+}
+
+func (t *runTensors) destroy() {
+	for _, v := range t.inputs {
+		_ = v.Destroy() // of a tensor: never fails
+	}
+	if t.output[0] != nil {
+		_ = t.output[0].Destroy()
 	}
 }
+
+// heldTensor is a tensor for many runs: one of onnxruntime_go's own allocates for each run what
+// tells the run its address.
+type heldTensor struct {
+	*ort.CustomDataTensor
+	internals *ort.ValueInternalData
+}
+
+func newHeldTensor(shape ort.Shape, data []byte, kind ElementType) (*heldTensor, error) {
+	t, err := ort.NewCustomDataTensor(shape, data, ort.TensorElementDataType(kind))
+	if err != nil {
+		return nil, err
+	}
+	return &heldTensor{t, t.GetInternals()}, nil
+}
+
+func (t *heldTensor) GetInternals() *ort.ValueInternalData { return t.internals }
 
 // charge books what a run of this shape takes beyond what was booked: the arena keeps the
 // largest.

@@ -86,6 +86,51 @@ func (m *Model) RunOutput(ctx context.Context, name string, p Pooling, logits in
 	return out.list, err
 }
 
+// Caller makes runs of a text model as a worker does.
+type Caller struct {
+	caller  *caller
+	release func() error
+}
+
+// NewCaller gives one that embeds.
+func (m *Model) NewCaller(ctx context.Context) (*Caller, error) {
+	u := &user{book: unbooked}
+	s, err := m.acquire(ctx, u, m.spec.ports())
+	if err != nil {
+		return nil, errors.Join(err, m.release(u))
+	}
+	r, err := newCPURunner(s, m.spec, m.activations(m.spec), unbooked)
+	if err != nil {
+		return nil, errors.Join(err, m.release(u))
+	}
+	return &Caller{newCaller(r, m.spec, m.cfg, 0), func() error { return m.release(u) }}, nil
+}
+
+// Close closes the caller.
+func (c *Caller) Close() error { return errors.Join(c.caller.close(), c.release()) }
+
+// Batch gives a batch of texts of these lengths, and what runs it. Nothing that is made anew for
+// each run of the batch is the test's.
+func (c *Caller) Batch(lengths []int) (vectors [][]float32, run func(context.Context) error) {
+	rows := rowsOf(lengths)
+	for i := range rows {
+		for k := range rows[i].ids {
+			rows[i].ids[k] = int32((i + k) % 3)
+		}
+	}
+	out := newVectorList(len(lengths), c.caller.spec.dim, c.caller.spec.normalize)
+	return out.list, func(ctx context.Context) error {
+		_, err := c.caller.embed(ctx, rows, out)
+		return err
+	}
+}
+
+// Shapes is how many shapes tensors are held for.
+func (c *Caller) Shapes() int { return len(c.caller.runner.(*cpuRunner).held) }
+
+// MaxShapes is how many there are at most.
+const MaxShapes = maxShapes
+
 // everyVector puts the vectors of a text's tokens one behind the other.
 type everyVector struct{ *vectorList }
 

@@ -17,7 +17,7 @@ type cpuTensors struct {
 	session *session
 	plan    *tensorPlan
 	book    func(stage.Purpose, int64)
-	options *ort.RunOptions
+	ending  ending
 	inputs  []slab
 	outputs []slab
 	values  []ort.Value
@@ -33,7 +33,7 @@ func (p *tensorPlan) newCPUTensors(ctx context.Context, u *user) (*cpuTensors, e
 	if err != nil {
 		return nil, fmt.Errorf("infer: run options: %w", err)
 	}
-	return &cpuTensors{session: session, plan: p, book: u.book, options: options,
+	return &cpuTensors{session: session, plan: p, book: u.book, ending: ending{options: options},
 		inputs: make([]slab, len(p.inputs)), outputs: make([]slab, len(p.outputs)),
 		values: make([]ort.Value, len(p.inputs)), results: make([]ort.Value, len(p.outputs))}, nil
 }
@@ -46,7 +46,7 @@ func (c *cpuTensors) close() error {
 	for i := range c.outputs {
 		c.outputs[i].free(c.book)
 	}
-	return c.options.Destroy()
+	return c.ending.close()
 }
 
 // inPlace: a column's memory is Go's, which ONNX Runtime must not keep.
@@ -82,9 +82,12 @@ func (c *cpuTensors) run(ctx context.Context, r *DeviceRun) error {
 			return fmt.Errorf("infer: output %q: %w", out.Name, err)
 		}
 	}
-	if err := interruptible(ctx, c.options, func() error {
-		return c.session.ort.RunWithOptions(c.values, c.results, c.options)
-	}); err != nil {
+	c.ending.watch(ctx)
+	err := c.session.ort.RunWithOptions(c.values, c.results, c.ending.options)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil {
 		return err
 	}
 	for i, v := range c.results {
