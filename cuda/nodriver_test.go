@@ -34,7 +34,10 @@ func alone(t *testing.T) (inside bool) {
 }
 
 func TestWithoutDriver(t *testing.T) {
-	cudaemu.Only(t) // where there is a driver the loader finds it
+	cudaemu.Only(t)
+	if known, err := exec.Command("ldconfig", "-p").Output(); err == nil && strings.Contains(string(known), "libcuda.so.1") {
+		t.Skip("the loader of this machine knows a driver, and finds it whatever file is named")
+	}
 	if !alone(t) {
 		return
 	}
