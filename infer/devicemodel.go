@@ -73,7 +73,7 @@ func (s *textSpec) devicePooling() (how onnxgraph.Pooling, mask string) {
 func writeModel(m *onnxgraph.Model) (path string, remove func() error, err error) {
 	dir, err := os.MkdirTemp("", "penstock-")
 	if err != nil {
-		return "", nil, fmt.Errorf("infer: the model with pooling behind it: %w", err)
+		return "", nil, fmt.Errorf("infer: a changed model: %w", err)
 	}
 	remove = func() error { return os.RemoveAll(dir) }
 	path = filepath.Join(dir, filepath.Base(m.Path))
@@ -83,7 +83,7 @@ func writeModel(m *onnxgraph.Model) (path string, remove func() error, err error
 		err = errors.Join(err, file.Close())
 	}
 	if err != nil {
-		return "", nil, errors.Join(fmt.Errorf("infer: the model with pooling behind it (TMPDIR chooses another folder): %w", err), remove())
+		return "", nil, errors.Join(fmt.Errorf("infer: a changed model (TMPDIR chooses another folder): %w", err), remove())
 	}
 	return path, remove, nil
 }

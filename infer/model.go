@@ -212,7 +212,7 @@ func (m *Model) acquire(ctx context.Context, u *user, want ports) (*session, err
 // loadSession runs on a goroutine of its own, since loading cannot be interrupted and
 // whoever waits for it can. If nobody is left by then, it closes what it loaded.
 func (m *Model) loadSession(l *load) {
-	l.session, l.err = openSession(m.cfg, m.file.path, l.ports)
+	l.session, l.err = m.openFor(l.ports)
 	m.mu.Lock()
 	close(l.done)
 	unwanted := len(l.users) == 0

@@ -17,10 +17,17 @@ type session struct {
 }
 
 // ports are the inputs that a session is given, and the outputs that are wanted of it.
-type ports struct{ inputs, outputs []string }
+type ports struct {
+	inputs, outputs []string
+	images          *Images // that come as bytes; nil: none do
+}
 
 func (p ports) key() string {
-	return strings.Join(append(append([]string{}, p.inputs...), p.outputs...), "\x00")
+	key := strings.Join(append(append([]string{}, p.inputs...), p.outputs...), "\x00")
+	if p.images != nil {
+		key += fmt.Sprintf("\x00%+v", *p.images)
+	}
+	return key
 }
 
 // openSession loads the model's weights. It takes its time and cannot be interrupted.

@@ -25,7 +25,7 @@ type cpuTensors struct {
 }
 
 func (p *tensorPlan) newCPUTensors(ctx context.Context, u *user) (*cpuTensors, error) {
-	session, err := p.stage.model.acquire(ctx, u, ports{inputs: p.feeds(), outputs: p.wanted()})
+	session, err := p.stage.model.acquire(ctx, u, ports{inputs: p.stage.inputs.feeds, outputs: p.wanted(), images: p.stage.config.Images})
 	if err != nil {
 		return nil, err
 	}

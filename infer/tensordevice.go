@@ -2,6 +2,7 @@ package infer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/apache/arrow/go/v17/arrow/memory"
@@ -13,7 +14,11 @@ import (
 // sizes that the last ones are padded to.
 func (p *tensorPlan) openDevice(ctx context.Context, env stage.Env) (DeviceSession, error) {
 	s := p.stage
-	cfg := DeviceConfig{Model: s.model.file.path, Inputs: p.feeds(), Outputs: p.wanted(), FixedShapes: s.rows > 0, Env: env}
+	path, remove, err := s.model.fileFor(s.config.Images)
+	if err != nil {
+		return nil, err
+	}
+	cfg := DeviceConfig{Model: path, Inputs: s.inputs.feeds, Outputs: p.wanted(), FixedShapes: s.rows > 0, Env: env}
 	for _, in := range p.inputs {
 		cfg.InPlace = cfg.InPlace || in.plain
 	}
@@ -21,6 +26,9 @@ func (p *tensorPlan) openDevice(ctx context.Context, env stage.Env) (DeviceSessi
 		cfg.Warm = append(cfg.Warm, p.deviceRun(n))
 	}
 	session, err := s.model.openDevice(ctx, s.device, cfg)
+	if gone := remove(); gone != nil && err == nil {
+		err = errors.Join(gone, session.Close())
+	}
 	if err != nil {
 		return nil, fmt.Errorf("infer: %w", err)
 	}

@@ -21,7 +21,10 @@ type InferConfig struct {
 	Bind map[string]string
 	// Outputs names the outputs that are wanted and the columns that they become; an
 	// empty name is the output's own. nil: all of them.
-	Outputs   map[string]string
+	Outputs map[string]string
+	// Images has an input take images as bytes, and the model scale, normalise and transpose
+	// them itself. Nil: columns come as the model wants them.
+	Images    *Images
 	BatchSize int // rows; 0: 64
 	Actors    int // callers of the model at once; 0: 2. On devices: actors; 0: as many as fit
 }
@@ -48,7 +51,11 @@ func (m *Model) Infer(c InferConfig) (stage.Task, error) {
 	if len(m.file.inputs) == 0 {
 		return nil, fmt.Errorf("infer: model %s has no inputs", m.file.path)
 	}
-	rows, err := fixedRows(m.file.inputs)
+	inputs, err := m.tensorInputs(c.Images)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := fixedRows(inputs.list)
 	if err != nil {
 		return nil, fmt.Errorf("infer: model %s: %w", m.file.path, err)
 	}
@@ -56,7 +63,7 @@ func (m *Model) Infer(c InferConfig) (stage.Task, error) {
 	if rows > 0 {
 		c.BatchSize = (c.BatchSize + rows - 1) / rows * rows // no run but the last is padded
 	}
-	return &tensorStage{model: m, config: c, outputs: outputs, rows: rows}, nil
+	return &tensorStage{model: m, config: c, inputs: inputs, outputs: outputs, rows: rows}, nil
 }
 
 // chooseOutputs are those that are wanted, in the order of the model, with their columns.
@@ -102,6 +109,7 @@ func (m *Model) chooseOutputs(asked map[string]string) ([]tensorOutput, error) {
 type tensorStage struct {
 	model   *Model
 	config  InferConfig
+	inputs  tensorInputs
 	outputs []tensorOutput
 	rows    int // of each run; 0: any number
 	device  stage.DeviceKind
@@ -122,12 +130,15 @@ func (s *tensorStage) ID() stage.StageID {
 		columns[o.Name] = o.column
 	}
 	settings := map[string]any{"bind": s.config.Bind, "outputs": columns}
+	if s.config.Images != nil {
+		settings["images"] = s.config.Images
+	}
 	if s.device != stage.CPU { // the CPU goes without: another gives other bits
 		settings["device"] = s.device.String()
 	}
 	raw, err := json.Marshal(settings)
 	if err != nil {
-		raw = nil // strings: they always are JSON
+		raw = nil // strings and numbers that were checked: they always are JSON
 	}
 	return stage.StageID{Name: "infer", Version: "1", Settings: raw, Digests: s.model.digests()}
 }
@@ -136,7 +147,7 @@ func (s *tensorStage) Bind(in []*arrow.Schema) (*stage.Bound, error) {
 	if len(in) != 1 {
 		return nil, fmt.Errorf("infer: takes one input, not %d", len(in))
 	}
-	inputs, err := bindInputs(s.model.file.inputs, in[0], s.config.Bind)
+	inputs, err := bindInputs(s.inputs.list, in[0], s.config.Bind)
 	if err != nil {
 		return nil, fmt.Errorf("infer: model %s: %w", s.model.file.path, err)
 	}
@@ -213,14 +224,6 @@ type tensorPlan struct {
 	stage   *tensorStage
 	inputs  []boundInput
 	outputs []tensorOutput
-}
-
-// feeds names the model's inputs in the order of the plan's.
-func (p *tensorPlan) feeds() (list []string) {
-	for _, in := range p.inputs {
-		list = append(list, in.Name)
-	}
-	return list
 }
 
 // wanted names the model's outputs in the order of the plan's.

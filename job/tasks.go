@@ -122,6 +122,25 @@ type Infer struct {
 	Inference
 	Bind    map[string]string `yaml:"bind"`    // from an input to its column; others: the column of its name, else the only one that fits
 	Outputs map[string]string `yaml:"outputs"` // from an output to its column; none: all, by their own names
+	Images  *Images           `yaml:"images"`  // columns hold images as bytes; nil: as the model wants them
+}
+
+// Images says that an input takes images, which columns hold as bytes: uint8 [height, width,
+// channels]. They are scaled, normalised and transposed where the model runs.
+type Images struct {
+	Input  string    `yaml:"input"`                          // of the model; empty: its only one
+	Scale  float32   `yaml:"scale"`                          // that bytes are multiplied by; 0: 1/255
+	Mean   []float32 `yaml:"mean"`                           // that is subtracted behind that: one for each channel, or one for all
+	Std    []float32 `yaml:"std"`                            // that is divided by behind that, likewise
+	Layout string    `yaml:"layout" check:"oneof=nchw|nhwc"` // of the model's input; empty: as its shape shows
+}
+
+func (p *Images) config() (*infer.Images, error) {
+	if p == nil {
+		return nil, nil
+	}
+	layout, err := infer.ParseLayout(p.Layout)
+	return &infer.Images{Input: p.Input, Scale: p.Scale, Mean: p.Mean, Std: p.Std, Layout: layout}, err
 }
 
 // Add opens the model's description; its weights are loaded when rows come.
@@ -134,6 +153,9 @@ func (s Infer) Add(ctx context.Context, env *Env, d *pipeline.Dataset) (*pipelin
 		return nil, err
 	}
 	cfg := infer.InferConfig{Bind: s.Bind, Outputs: s.Outputs}
+	if cfg.Images, err = s.Images.config(); err != nil {
+		return nil, err
+	}
 	actors, batch := s.pool(env)
 	cfg.Actors, cfg.BatchSize = actors, batch.rows()
 	task, err := m.Infer(cfg)

@@ -134,7 +134,7 @@ Stages are done in their order. All that there are (union takes a list of branch
       - ner: {model: DIR, aggregation: first}
       - rerank: {model: DIR, query: how do I cancel a request}
       - similarity: {model: DIR, column: question, other: answer}
-      - infer: {model: any.onnx, bind: {image: pixels}, outputs: {logits: scores}}
+      - infer: {model: any.onnx, bind: {image: pixels}, images: {mean: [0.5], std: [0.5]}, outputs: {logits: scores}}
 
 Settings of sink: path, format, mode, max_rows_per_file, min_rows_per_file, partition_by, file_name, compression. Of run: memory_limit, cpus, preserve_order, on_error, max_errors, max_error_fraction, batch_size, actors, admission (bytes or rate), seed, show.
 

@@ -233,8 +233,31 @@ type inferCmd struct {
 	modelFlags `embed:""`
 	Bind       []string `sep:"," placeholder:"INPUT=COLUMN,…" help:"The columns of the model's inputs. An input that is not named takes the column of its name, else the only one that fits."`
 	Outputs    []string `sep:"," placeholder:"OUTPUT[=COLUMN],…" help:"The outputs that are wanted, and the columns that they become. Default: all, by their own names."`
+	imageFlags `embed:""`
 	inOut      `embed:""`
 	jobFlags   `embed:""`
+}
+
+// imageFlags say how images that come as bytes become an input.
+type imageFlags struct {
+	Images     bool      `help:"Columns hold images as bytes (uint8 [height, width, channels]), and the model takes floats: they are scaled, normalised and transposed where the model runs. The flags below say it, too."`
+	ImageInput string    `placeholder:"NAME" help:"The model's input that takes images. Default: its only one."`
+	Scale      float32   `placeholder:"X" help:"Multiply bytes by it. Default: 1/255."`
+	Mean       []float32 `sep:"," placeholder:"R,G,B" help:"Subtract it behind that: one for each channel, or one for all."`
+	Std        []float32 `sep:"," placeholder:"R,G,B" help:"Divide by it behind that, likewise."`
+	Layout     string    `enum:"model,nchw,nhwc" default:"model" help:"The layout of the model's input: ${enum} (as its shape shows)."`
+}
+
+// images is nil where no flag asks for them.
+func (f *imageFlags) images() *job.Images {
+	p := &job.Images{Input: f.ImageInput, Scale: f.Scale, Mean: f.Mean, Std: f.Std}
+	if f.Layout != "model" {
+		p.Layout = f.Layout
+	}
+	if f.Images || p.Input != "" || p.Scale != 0 || p.Mean != nil || p.Std != nil || p.Layout != "" {
+		return p
+	}
+	return nil
 }
 
 func (inferCmd) Help() string {
@@ -243,11 +266,12 @@ func (inferCmd) Help() string {
 Example:
 
     penstock infer --model model.onnx --bind image=pixels --outputs logits=score --input in/*.parquet --output out
+    penstock infer --model resnet50.onnx --bind image=pixels --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 --input in/*.parquet --output out
 `
 }
 
 func (c *inferCmd) Run(ctx context.Context, a *app) error {
-	step := job.Infer{Inference: c.inference()}
+	step := job.Infer{Inference: c.inference(), Images: c.images()}
 	var err error
 	if step.Bind, err = assignments("--bind", c.Bind, true); err != nil {
 		return err

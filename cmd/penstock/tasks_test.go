@@ -44,6 +44,11 @@ func TestInferVerb(t *testing.T) {
 		assert.Equal(t, 2, r.code, bad)
 		assert.Contains(t, r.stderr, "--bind: ")
 	}
+	photo := write(t, "photo.jsonl", `{"photo":[[[1,2,3],[4,5,6]],[[7,8,9],[10,11,12]]]}`+"\n")
+	r = penstock(t, "infer", "--model", tiny(t, "tensors", "image.onnx"), "--bind", "image=photo", "--scale", "2", "--mean", "1,2,3", "--std", "2",
+		"--input", photo, "--output", out, "--mode", "overwrite", "--format", "jsonl")
+	require.Equal(t, 0, r.code, r.stderr)
+	assert.Equal(t, []any{2.5, 8.5}, rows(t, out)[0]["mean"])
 	r = penstock(t, "inspect", tiny(t, "tensors", "mixed.onnx"))
 	require.Equal(t, 0, r.code, r.stderr)
 	assert.Contains(t, r.stdout, "task        infer")
