@@ -3,6 +3,7 @@
     build/venv/bin/python infer/gpu/testdata/make_models.py
 
 image.onnx: pixels uint8[batch, 6, 6, 3] → scaled, transposed, convolved and averaged → features float[batch, 5]
+conv.onnx: pixels float[batch, 3, 6, 6] → convolved and averaged → features float[batch, 5]; conv16.onnx the same in float16, conv4.onnx in runs of 4
 count.onnx: numbers float[rows, 4] → big float[found, 4], the rows whose first number is above 0; twice float[rows, 4]
 """
 import pathlib
@@ -45,4 +46,14 @@ save("count", [
     [helper.make_tensor_value_info("big", TensorProto.FLOAT, ["found", 4]),
      helper.make_tensor_value_info("twice", TensorProto.FLOAT, ["rows", 4])],
     {"zero": np.int64([0]), "one": np.int64([1]), "nought": np.float32(0)})
+
+kernel = rng.normal(size=(5, 3, 3, 3)).astype(np.float32)
+for name, kind, batch in ("conv", TensorProto.FLOAT, "batch"), ("conv16", TensorProto.FLOAT16, "batch"), ("conv4", TensorProto.FLOAT, 4):
+    save(name, [
+        helper.make_node("Conv", ["pixels", "kernel"], ["conv"], kernel_shape=[3, 3]),
+        helper.make_node("Relu", ["conv"], ["relu"]),
+        helper.make_node("ReduceMean", ["relu"], ["features"], axes=[2, 3], keepdims=0),
+    ], [helper.make_tensor_value_info("pixels", kind, [batch, 3, 6, 6])],
+        [helper.make_tensor_value_info("features", kind, [batch, 5])],
+        {"kernel": kernel.astype(helper.tensor_dtype_to_np_dtype(kind))})
 (HERE / "kernel.f32").write_bytes(onnx.load(HERE / "image.onnx").graph.initializer[2].raw_data)
