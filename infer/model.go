@@ -26,6 +26,10 @@ type Config struct {
 	ThreadsPerActor int
 	// MaxTokens shortens the model's own limit. 0: the model's.
 	MaxTokens int
+	// InvalidUTF8 is what becomes of texts that are not valid UTF-8: by the zero value they
+	// are read as Python's errors="replace" reads them; [tokenize.RefuseInvalid] has their
+	// rows fail.
+	InvalidUTF8 tokenize.InvalidUTF8
 	// RunTokens bounds the padded tokens of one run of the model, and with it the
 	// memory and the time that a run takes; a text that is longer runs alone. 0: 1024 on
 	// a CPU, which gains nothing beyond, and 16384 on a device.

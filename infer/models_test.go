@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/penstock-data/penstock/infer"
+	"github.com/penstock-data/penstock/preprocess/tokenize"
 )
 
 const tiny = "testdata/models"
@@ -92,6 +93,28 @@ func TestClassifierIsNoEmbedder(t *testing.T) {
 	require.Equal(t, "classify", info.Task)
 	require.Equal(t, []string{"A", "B", "C", "D", "E", "F", "G", "H"}, info.Labels)
 	require.Empty(t, info.Cannot, "it can classify")
+}
+
+// Texts that are not UTF-8 are read with their invalid parts replaced, or refused.
+func TestInvalidUTF8(t *testing.T) {
+	texts := []string{"a b", "c \xffd e"}
+	cfg := infer.Config{Path: filepath.Join(tiny, "plain")}
+	t.Run("replaced", func(t *testing.T) {
+		m := open(t, cfg)
+		got, err := m.EmbedTexts(t.Context(), texts)
+		require.NoError(t, err)
+		want, err := m.EmbedTexts(t.Context(), []string{texts[0], tokenize.ToValidUTF8(texts[1])})
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+	})
+	t.Run("refused", func(t *testing.T) {
+		cfg.InvalidUTF8 = tokenize.RefuseInvalid
+		m := open(t, cfg)
+		_, err := m.EmbedTexts(t.Context(), texts)
+		require.ErrorContains(t, err, "text 1: the text is not UTF-8 at byte 2 (0xFF)")
+		_, err = m.EmbedTexts(t.Context(), texts[:1])
+		require.NoError(t, err)
+	})
 }
 
 // A limit that the caller asks for shortens the model's own, and never lengthens it.

@@ -68,7 +68,7 @@ func (t *textTask) Expand(p stage.Placement) ([]stage.Stage, error) {
 	}
 	var stages []stage.Stage
 	for _, c := range t.tokens {
-		c.Digests = t.model.digests
+		c.Digests, c.InvalidUTF8 = t.model.digests, t.model.cfg.InvalidUTF8
 		stages = append(stages, tokenize.NewStage(t.tokenizer, c))
 	}
 	return append(stages, &textStage{task: t, device: p.Device}), nil

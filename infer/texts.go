@@ -3,7 +3,9 @@ package infer
 import (
 	"context"
 	"errors"
+	"fmt"
 
+	"github.com/penstock-data/penstock/preprocess/tokenize"
 	"github.com/penstock-data/penstock/stage"
 )
 
@@ -17,6 +19,9 @@ func (m *Model) EmbedTexts(ctx context.Context, texts []string) ([][]float32, er
 	}
 	prefix, err := m.prompt("")
 	if err != nil {
+		return nil, err
+	}
+	if err := m.refuse(texts); err != nil {
 		return nil, err
 	}
 	if err := m.beginCall(); err != nil {
@@ -38,6 +43,19 @@ func (m *Model) EmbedTexts(ctx context.Context, texts []string) ([][]float32, er
 		return nil, err
 	}
 	return out.list, nil
+}
+
+// refuse finds the first text that is not to be taken.
+func (m *Model) refuse(texts []string) error {
+	if m.cfg.InvalidUTF8 != tokenize.RefuseInvalid {
+		return nil
+	}
+	for i, text := range texts {
+		if err := tokenize.CheckUTF8(text); err != nil {
+			return fmt.Errorf("infer: text %d: %w", i, err)
+		}
+	}
+	return nil
 }
 
 func (m *Model) beginCall() error {

@@ -7,24 +7,30 @@ import (
 
 	"github.com/penstock-data/penstock/infer"
 	"github.com/penstock-data/penstock/pipeline"
+	"github.com/penstock-data/penstock/preprocess/tokenize"
 )
 
 // Inference says which model a stage runs, and how. It is part of every stage with a model.
 type Inference struct {
-	Model     string    `yaml:"model" check:"required"`                   // a model folder, or an ONNX file in one
-	Variant   string    `yaml:"variant"`                                  // which ONNX file of the folder: fp16 takes model_fp16.onnx
-	MaxTokens int       `yaml:"max_tokens" check:"min=1"`                 // of a text; 0: as many as the model takes
-	Threads   int       `yaml:"threads_per_actor" check:"min=1,max=1024"` // of one call of the model; 0: 1
-	Actors    int       `yaml:"actors" check:"min=1,max=10000"`           // calls of the model at once; 0: the job's, else 2
-	BatchSize BatchSize `yaml:"batch_size" check:"min=-1,max=1000000"`    // rows; 0: the job's, else 64
-	Cache     string    `yaml:"cache"`                                    // of stages that read text: a folder where results are kept; empty: they are not
-	CacheSize Size      `yaml:"cache_size" check:"min=1048576"`           // of that folder; 0: 4 GiB
+	Model       string    `yaml:"model" check:"required"`                    // a model folder, or an ONNX file in one
+	Variant     string    `yaml:"variant"`                                   // which ONNX file of the folder: fp16 takes model_fp16.onnx
+	MaxTokens   int       `yaml:"max_tokens" check:"min=1"`                  // of a text; 0: as many as the model takes
+	Threads     int       `yaml:"threads_per_actor" check:"min=1,max=1024"`  // of one call of the model; 0: 1
+	Actors      int       `yaml:"actors" check:"min=1,max=10000"`            // calls of the model at once; 0: the job's, else 2
+	BatchSize   BatchSize `yaml:"batch_size" check:"min=-1,max=1000000"`     // rows; 0: the job's, else 64
+	InvalidUTF8 string    `yaml:"invalid_utf8" check:"oneof=replace|refuse"` // what becomes of texts that are not UTF-8: read with U+FFFD there, or their rows fail; empty: replace
+	Cache       string    `yaml:"cache"`                                     // of stages that read text: a folder where results are kept; empty: they are not
+	CacheSize   Size      `yaml:"cache_size" check:"min=1048576"`            // of that folder; 0: 4 GiB
 }
 
 // open opens the model's description; its weights are loaded when rows come.
 func (s Inference) open(ctx context.Context, env *Env) (*infer.Model, error) {
-	return env.Model(ctx, infer.Config{Path: s.Model, Variant: s.Variant, MaxTokens: s.MaxTokens, ThreadsPerActor: s.Threads,
-		CacheDir: s.Cache, CacheBytes: int64(s.CacheSize), DeviceShare: env.share()})
+	cfg := infer.Config{Path: s.Model, Variant: s.Variant, MaxTokens: s.MaxTokens, ThreadsPerActor: s.Threads,
+		CacheDir: s.Cache, CacheBytes: int64(s.CacheSize), DeviceShare: env.share()}
+	if s.InvalidUTF8 == tokenize.RefuseInvalid.String() {
+		cfg.InvalidUTF8 = tokenize.RefuseInvalid
+	}
+	return env.Model(ctx, cfg)
 }
 
 // pool is the step's own number of actors and batch size, else the job's.
@@ -147,6 +153,9 @@ func (p *Images) config() (*infer.Images, error) {
 func (s Infer) Add(ctx context.Context, env *Env, d *pipeline.Dataset) (*pipeline.Dataset, error) {
 	if s.Cache != "" {
 		return nil, fmt.Errorf("the cache is for stages that read text")
+	}
+	if s.InvalidUTF8 != "" {
+		return nil, fmt.Errorf("invalid_utf8 is for stages that read text")
 	}
 	m, err := s.open(ctx, env)
 	if err != nil {

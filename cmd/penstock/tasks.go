@@ -21,15 +21,16 @@ func (f *modelFlags) inference() job.Inference {
 
 // textFlags are the flags of every verb that reads text.
 type textFlags struct {
-	Column     string   `group:"Input and output:" default:"text" help:"The column of text. Files of lines have the one column text."`
-	TextTokens int      `name:"max-tokens" placeholder:"N" help:"Cut texts to so many tokens. Default: as many as the model takes."`
-	Cache      string   `group:"Resources:" placeholder:"DIR" help:"Keep what the model gives for each text in this folder, so that texts that come again cost nothing, in other jobs, too. Default: nothing is kept."`
-	CacheSize  job.Size `group:"Resources:" placeholder:"4GiB" help:"Bound of that folder; what was kept first goes first."`
+	Column      string   `group:"Input and output:" default:"text" help:"The column of text. Files of lines have the one column text."`
+	TextTokens  int      `name:"max-tokens" placeholder:"N" help:"Cut texts to so many tokens. Default: as many as the model takes."`
+	Cache       string   `group:"Resources:" placeholder:"DIR" help:"Keep what the model gives for each text in this folder, so that texts that come again cost nothing, in other jobs, too. Default: nothing is kept."`
+	CacheSize   job.Size `group:"Resources:" placeholder:"4GiB" help:"Bound of that folder; what was kept first goes first."`
+	InvalidUTF8 string   `group:"Rows:" name:"invalid-utf8" enum:"replace,refuse" default:"replace" placeholder:"replace" help:"What becomes of text in Parquet and Arrow files that is not UTF-8: replace reads it as Python's errors=replace does, refuse has its row fail. Other files must be UTF-8."`
 }
 
 func (f *textFlags) reads(m *modelFlags) job.Inference {
 	in := m.inference()
-	in.MaxTokens, in.Cache, in.CacheSize = f.TextTokens, f.Cache, f.CacheSize
+	in.MaxTokens, in.InvalidUTF8, in.Cache, in.CacheSize = f.TextTokens, f.InvalidUTF8, f.Cache, f.CacheSize
 	return in
 }
 

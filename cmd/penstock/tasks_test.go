@@ -1,11 +1,16 @@
 package main
 
 import (
+	"bytes"
 	"math"
 	"os"
 	"path/filepath"
 	"testing"
 
+	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/apache/arrow/go/v17/arrow/array"
+	"github.com/apache/arrow/go/v17/arrow/ipc"
+	"github.com/apache/arrow/go/v17/arrow/memory"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -160,6 +165,34 @@ func TestCacheFlag(t *testing.T) {
 	r := penstock(t, "embed", "--model", tiny(t, "models", "plain"), "--input", in, "--output", dir+"2", "--cache", in)
 	assert.Equal(t, 1, r.code)
 	assert.Contains(t, r.stderr, in)
+}
+
+// TestInvalidUTF8Flag: a text that is not UTF-8 is read as Python reads it, or its row fails.
+func TestInvalidUTF8Flag(t *testing.T) {
+	b := array.NewStringBuilder(memory.DefaultAllocator)
+	defer b.Release()
+	b.AppendValues([]string{"a b", "c\xff"}, nil)
+	col := b.NewArray()
+	defer col.Release()
+	rec := array.NewRecord(arrow.NewSchema([]arrow.Field{{Name: "text", Type: arrow.BinaryTypes.String}}, nil), []arrow.Array{col}, 2)
+	defer rec.Release()
+	var file bytes.Buffer
+	w := ipc.NewWriter(&file, ipc.WithSchema(rec.Schema()))
+	require.NoError(t, w.Write(rec))
+	require.NoError(t, w.Close())
+	in := write(t, "in.arrows", file.String())
+	run := func(flags ...string) result {
+		return penstock(t, append([]string{"embed", "--model", tiny(t, "models", "plain"), "--input", in, "--output", filepath.Join(t.TempDir(), "out")}, flags...)...)
+	}
+	r := run()
+	assert.Equal(t, 0, r.code, r.stderr)
+	r = run("--invalid-utf8", "refuse")
+	assert.Equal(t, 1, r.code)
+	assert.Contains(t, r.stderr, in+`, row 1, column "text": the text is not UTF-8 at byte 1 (0xFF)`)
+	r = run("--invalid-utf8", "refuse", "--on-error", "skip")
+	assert.Equal(t, 3, r.code, r.stderr)
+	r = run("--invalid-utf8", "drop")
+	assert.Equal(t, 2, r.code)
 }
 
 // TestOptimizeVerb: the variant is made, told of, and used by its name.

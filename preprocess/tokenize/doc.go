@@ -29,7 +29,8 @@
 //
 // Text that is not valid UTF-8 is read as Rust's String::from_utf8_lossy and
 // Python's errors="replace" read it: each maximal invalid part counts as one
-// U+FFFD. Offsets still point into the bytes as given.
+// U+FFFD. Offsets still point into the bytes as given. A stage can be told to refuse
+// such text instead ([RefuseInvalid]).
 //
 // Differences from the library, all of them where it fails or is not
 // deterministic:

@@ -29,6 +29,8 @@ type StageConfig struct {
 	// and end in characters (code points); all -1 for what is not of the text.
 	Spans string
 
+	InvalidUTF8 InvalidUTF8 // the zero value has invalid bytes replaced
+
 	Pair  Pair
 	Chunk Chunk
 }
@@ -45,7 +47,8 @@ func (p Pair) on() bool { return p.Column != "" || len(p.Texts) > 0 }
 
 // NewStage makes a stage that adds the ids of a column of text, as [Tokenizer.AppendIDs]
 // and [Tokenizer.EncodePair] give them. A null text gives a null list. Rows that were cut
-// to the limit are counted as [stage.Truncated]; a pair that cannot be cut fails.
+// to the limit are counted as [stage.Truncated]; a pair that cannot be cut fails, and so does,
+// where that is asked for, a text that is not UTF-8.
 func NewStage(t *Tokenizer, c StageConfig) stage.Stage {
 	if c.Output == "" {
 		c.Output = "tokens"
@@ -71,6 +74,9 @@ func (s *textStage) ID() stage.StageID {
 	}
 	if c.Chunk.Tokens > 0 {
 		all["chunk"] = c.Chunk
+	}
+	if c.InvalidUTF8 != ReplaceInvalid {
+		all["invalid_utf8"] = c.InvalidUTF8.String()
 	}
 	settings, err := json.Marshal(all)
 	if err != nil {
@@ -253,11 +259,16 @@ func (w *textWorker) tokenize(ctx context.Context, rec arrow.Record) (truncated 
 		if i%256 == 0 && ctx.Err() != nil {
 			return 0, ctx.Err()
 		}
-		cut := false
-		switch {
-		case null(i) || noOther(i):
+		if null(i) || noOther(i) {
 			w.null(i)
 			continue
+		}
+		if column, err := w.refuse(text(i), other(i)); err != nil {
+			w.fail(i, column, err)
+			continue
+		}
+		cut := false
+		switch {
 		case w.whole != nil:
 			w.chunk(i, text(i))
 			continue
@@ -271,8 +282,7 @@ func (w *textWorker) tokenize(ctx context.Context, rec arrow.Record) (truncated 
 			cut = w.row(text(i))
 		}
 		if err != nil {
-			w.failed = append(w.failed, stage.RowFailure{Row: int32(i), Column: c.Column, Kind: stage.BadData, Err: err})
-			w.back()
+			w.fail(i, c.Column, err)
 			err = nil
 			continue
 		}
@@ -301,8 +311,21 @@ func (w *textWorker) end(row int, valid bool) {
 	w.valid, w.parent = append(w.valid, valid), append(w.parent, int32(row))
 }
 
-// back drops what there is of the row under way.
-func (w *textWorker) back() {
+// refuse says why the texts of a row are not taken, and in which column.
+func (w *textWorker) refuse(text, other string) (column string, err error) {
+	c := &w.stage.config
+	if c.InvalidUTF8 != RefuseInvalid {
+		return "", nil
+	}
+	if err := CheckUTF8(text); err != nil {
+		return c.Column, err
+	}
+	return c.Pair.Column, CheckUTF8(other)
+}
+
+// fail drops what there is of the row under way.
+func (w *textWorker) fail(row int, column string, err error) {
+	w.failed = append(w.failed, stage.RowFailure{Row: int32(row), Column: column, Kind: stage.BadData, Err: err})
 	for _, l := range w.all() {
 		l.values = l.values[:l.offsets[len(l.offsets)-1]]
 	}
