@@ -107,6 +107,13 @@ func Mutants() []Mutant {
 	}
 }
 
+// NewUpstreamFirst makes a scheduler that has what is furthest upstream go first.
+func NewUpstreamFirst(cfg Config) *Scheduler {
+	policy := thePolicy()
+	policy.before = func(*op, *op) bool { return true }
+	return newScheduler(cfg, policy)
+}
+
 // NewBySum makes a scheduler that admits by rate as the paper has it: by the sum over all
 // operators.
 func NewBySum(cfg Config) *Scheduler {
