@@ -172,8 +172,10 @@ func TestRecord(t *testing.T) {
 			<-time.After(time.Second)
 			synctest.Wait()
 		}
+		running := r.Summaries()
 		sums, err := r.Stop()
 		require.NoError(t, err)
+		require.Equal(t, running, sums)
 		require.Len(t, sums, 8)
 		require.InDelta(t, 0.4, sums[0].Busy, 1e-9, "of 0.2 and 0.6")
 		sums[0].Busy = 0
@@ -181,7 +183,7 @@ func TestRecord(t *testing.T) {
 		require.Equal(t, int64(2_000_000_000), sums[7].Received)
 		again, err := r.Stop()
 		require.NoError(t, err)
-		require.Equal(t, sums, again)
+		require.Equal(t, running, again)
 	})
 }
 

@@ -10,8 +10,10 @@ type Recording struct {
 	stop chan struct{}
 	done chan struct{}
 	once sync.Once
-	sums []Summary
-	err  error
+	err  error // after done
+
+	mu    sync.Mutex
+	means []tally // by device
 }
 
 // Summary is what a device did while it was recorded. Means are over the samples that told the
@@ -33,7 +35,7 @@ func (m *Monitor) Record(every time.Duration) *Recording {
 	if every <= 0 {
 		every = time.Second
 	}
-	r := &Recording{stop: make(chan struct{}), done: make(chan struct{})}
+	r := &Recording{stop: make(chan struct{}), done: make(chan struct{}), means: make([]tally, len(m.handles))}
 	go r.run(m, every)
 	return r
 }
@@ -43,20 +45,36 @@ func (m *Monitor) Record(every time.Duration) *Recording {
 func (r *Recording) Stop() ([]Summary, error) {
 	r.once.Do(func() { close(r.stop) })
 	<-r.done
-	return r.sums, r.err
+	return r.Summaries(), r.err
+}
+
+// Summaries gives what has been recorded so far. It doesn't wait, and may be called at any time.
+func (r *Recording) Summaries() []Summary {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	sums := make([]Summary, len(r.means))
+	for i := range r.means {
+		sums[i] = r.means[i].summary(i)
+	}
+	return sums
+}
+
+func (r *Recording) add(all []Sample) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := range all {
+		r.means[i].add(&all[i])
+	}
 }
 
 func (r *Recording) run(m *Monitor, every time.Duration) {
 	defer close(r.done)
 	tick := time.NewTicker(every)
 	defer tick.Stop()
-	means := make([]tally, len(m.handles))
 	for r.err == nil {
 		var all []Sample
 		if all, r.err = m.Sample(); r.err == nil {
-			for i := range all {
-				means[i].add(&all[i])
-			}
+			r.add(all)
 			select {
 			case <-tick.C:
 				continue
@@ -64,9 +82,6 @@ func (r *Recording) run(m *Monitor, every time.Duration) {
 			}
 		}
 		break
-	}
-	for i := range means {
-		r.sums = append(r.sums, means[i].summary(i))
 	}
 }
 

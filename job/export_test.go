@@ -28,3 +28,6 @@ func (s Search) Best(query []float32, recs ...arrow.Record) ([]Hit, error) {
 
 // LoadText is doctor's line of what GPUs do.
 var LoadText = loadText
+
+// Loads finds a job's GPUs among those that NVML sees.
+var Loads = loads

@@ -22,6 +22,7 @@ type Options struct {
 	Progress func(pipeline.Stats) // called a few times a second, and once at the end
 	Trace    io.Writer            // a Chrome trace, as JSON
 	Log      *slog.Logger
+	NVML     string            // NVIDIA's management library, which samples the load of GPUs; empty: libnvidia-ml.so.1, where the loader finds it
 	Note     func(text string) // told what a user should know at the beginning: that models run on the CPU after all
 }
 
@@ -162,6 +163,7 @@ func (j *Job) Run(ctx context.Context, opts Options) (res Result, err error) {
 		return res, err
 	}
 	cfg := env.config()
+	cfg.DeviceLoad = env.watchGPUs()
 	peek := newPeek(to, j.Settings.Show)
 	res.Stats, err = d.Write(ctx, peek, cfg)
 	res.Schema, res.Shown = peek.schema, peek.shown()

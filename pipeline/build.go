@@ -187,6 +187,7 @@ func (r *run) env(o *operator, purpose stage.Purpose) stage.Env {
 		Alloc:  func(int) memory.Allocator { return mem },
 		Charge: r.ledger.charge,
 		Count:  func(c stage.Counter, n int64) { o.counters.add(c, n) },
+		Note:   o.notes.add,
 		Seed:   r.cfg.Seed + uint64(o.place)*0x9e3779b97f4a7c15,
 		Log:    r.cfg.Log.With("operator", o.name),
 	}

@@ -33,8 +33,10 @@ type Config struct {
 	// at its end, never twice at once.
 	Progress      func(Stats)
 	ProgressEvery time.Duration
-	Trace         io.Writer // a Chrome trace (JSON) of every task, if set
-	Log           *slog.Logger
+	// DeviceLoad gives Stats.Devices each time that Progress is due. It must not wait. nil: there are none.
+	DeviceLoad func() []DeviceLoad
+	Trace      io.Writer // a Chrome trace (JSON) of every task, and of every run on a device, if set
+	Log        *slog.Logger
 }
 
 // Admission says when a source may begin with another split.

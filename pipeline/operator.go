@@ -29,6 +29,8 @@ type operator struct {
 	stat     OperatorStats
 	lives    lives
 	counters counters
+	actors   actors
+	notes    notes
 
 	// of a source
 	source     int32         // which one of the plan

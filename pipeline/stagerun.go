@@ -108,6 +108,9 @@ func (r *run) openWorker(ctx context.Context, o *operator, device int) (w stage.
 	}()
 	env := r.env(o, stage.Blocks)
 	env.Device = device
+	if o.step.bound.Need.GPU > 0 {
+		env.Ran = r.reporter(o)
+	}
 	w, err = o.step.bound.Open(ctx, env)
 	if err != nil {
 		return nil, fmt.Errorf("%s: open: %w", o.name, err)

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -22,6 +23,7 @@ type Stats struct {
 	Operators  []OperatorStats
 	LimitedBy  string // what limited the run, in one line: "infer: 2 GPU actors 93 % busy"
 	Memory     MemoryStats
+	Devices    []DeviceLoad // that the job's models run on; none where nobody samples them
 }
 
 // OperatorStats is what one operator has done.
@@ -46,6 +48,8 @@ type OperatorStats struct {
 	Busy             time.Duration // at work, over all workers; of a task that goes on, up to its last yield
 	Blocked          time.Duration // waiting for room at a yield, by tasks that have ended
 	Waiting          time.Duration // of open workers, for work
+	Actors           []ActorStats  // that ran a model on a device, in the order of their first runs
+	Notes            []string      // that its workers have for the user
 	Counters         map[stage.Counter]int64
 	Throttled        map[string]int64 // how often each rule kept it waiting, in samples
 	Samples          int64            // looks at it, every ProgressEvery
@@ -120,6 +124,26 @@ func (c *counters) copy() map[stage.Counter]int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return maps.Clone(c.n)
+}
+
+// notes are written by many goroutines.
+type notes struct {
+	mu  sync.Mutex
+	all []string
+}
+
+func (n *notes) add(text string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !slices.Contains(n.all, text) {
+		n.all = append(n.all, text)
+	}
+}
+
+func (n *notes) copy() []string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Clone(n.all)
 }
 
 // statsKeeper makes Stats of a run. It belongs to the loop.
@@ -199,6 +223,7 @@ func (k *statsKeeper) snapshot(r *run) {
 			c.QueuedBytes = r.sched.State(o.up.ops[len(o.up.ops)-1].index).Held
 		}
 		c.Counters, c.Throttled = o.counters.copy(), maps.Clone(o.stat.Throttled)
+		c.Actors, c.Notes = o.actors.copy(), o.notes.copy()
 		if auto, ok := o.cut.(*autoCutter); ok {
 			c.BatchSize = auto.best
 		}
@@ -207,6 +232,7 @@ func (k *statsKeeper) snapshot(r *run) {
 			c := f.stat
 			host := s.Operators[len(s.Operators)-1]
 			c.Workers, c.open, c.Waiting, c.Counters = host.Workers, host.open, host.Waiting, f.counters.copy()
+			c.Notes = f.notes.copy()
 			s.Operators = append(s.Operators, c)
 		}
 	}
@@ -218,6 +244,9 @@ func (k *statsKeeper) snapshot(r *run) {
 	s.Memory = r.ledger.stats()
 	s.Memory.Alone = r.sched.Alone()
 	s.LimitedBy = limitedBy(s, r.cfg.CPUs)
+	if r.cfg.DeviceLoad != nil {
+		s.Devices = r.cfg.DeviceLoad()
+	}
 	k.last = s
 }
 

@@ -23,6 +23,12 @@ type Env struct {
 	Charge func(purpose Purpose, delta int64)
 	// Count adds n to a counter of the operator's statistics. Use [Env.Add].
 	Count func(counter Counter, n int64)
+	// Ran is told of each run of a model that the worker had a device do, in the order in which
+	// the device did them, from any goroutine. Use [Env.Report].
+	Ran func(DeviceRun)
+	// Note is told what a user should know of how the worker runs: that parts of a model are on
+	// the CPU. It is no failure; a text counts once, however many workers tell it. Use [Env.Tell].
+	Note func(text string)
 
 	// Device is the ordinal of the device that a worker whose stage asks for a share of one
 	// ([Need].GPU) was placed on, of those in the job's list: it opens there. The scheduler
@@ -96,6 +102,21 @@ func (e Env) Add(counter Counter, n int64) {
 	if e.Count != nil && n != 0 {
 		e.Count(counter, n)
 	}
+}
+
+// Report tells of a run on a device.
+func (e Env) Report(r DeviceRun) {
+	if e.Ran != nil {
+		e.Ran(r)
+	}
+}
+
+// Tell notes a text for the user, and writes it to the log.
+func (e Env) Tell(text string) {
+	if e.Note != nil {
+		e.Note(text)
+	}
+	e.Logger().Warn(text)
 }
 
 // Logger is Log, or one that drops everything.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
@@ -193,6 +194,8 @@ func TestZeroEnvWorks(t *testing.T) {
 	require.ErrorIs(t, env.Room(ctx, 1), context.Canceled)
 	env.Book(stage.Weights, 10)
 	env.Add(stage.Tokens, 10)
+	env.Report(stage.DeviceRun{})
+	env.Tell("nobody hears this either")
 	env.Logger().Error("nobody hears this")
 }
 
@@ -200,11 +203,15 @@ func TestEnvLendsWhatItHas(t *testing.T) {
 	mem := testkit.Allocator(t)
 	full := errors.New("no room")
 	booked, counted := map[stage.Purpose]int64{}, map[stage.Counter]int64{}
+	var ran []stage.DeviceRun
+	told := ""
 	env := stage.Env{
 		Alloc:   func(int) memory.Allocator { return mem },
 		Reserve: func(context.Context, int64) error { return full },
 		Charge:  func(p stage.Purpose, delta int64) { booked[p] += delta },
 		Count:   func(c stage.Counter, n int64) { counted[c] += n },
+		Ran:     func(r stage.DeviceRun) { ran = append(ran, r) },
+		Note:    func(text string) { told += text },
 	}
 	require.Equal(t, memory.Allocator(mem), env.Allocator(0))
 	require.ErrorIs(t, env.Room(context.Background(), 1), full)
@@ -214,10 +221,20 @@ func TestEnvLendsWhatItHas(t *testing.T) {
 	env.Add(stage.Truncated, 0)
 	require.Equal(t, map[stage.Purpose]int64{stage.Arena: 4}, booked)
 	require.Equal(t, map[stage.Counter]int64{stage.Tokens: 5}, counted, "nothing is not counted")
+	env.Tell("so it is")
+	require.Equal(t, "so it is", told)
+	run := stage.DeviceRun{Device: 2}
+	run.Spans[stage.Compute] = stage.Span{Begin: time.Unix(5, 0), Duration: time.Second}
+	env.Report(run)
+	require.Equal(t, []stage.DeviceRun{run}, ran)
+	require.Equal(t, time.Unix(6, 0), run.Spans[stage.Compute].End())
 }
 
 func TestNames(t *testing.T) {
 	seen := map[string]bool{}
+	for l := range stage.Lanes {
+		require.NotEmpty(t, stage.Lane(l).String())
+	}
 	for p := range stage.Purposes {
 		name := stage.Purpose(p).String()
 		require.NotEmpty(t, name)

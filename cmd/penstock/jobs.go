@@ -71,7 +71,7 @@ type jobFlags struct {
 	Progress string `group:"Reports:" enum:"auto,bar,log,none" default:"auto" help:"How progress is shown, on stderr: ${enum}."`
 	Quiet    bool   `group:"Reports:" short:"q" help:"Print nothing but errors, and what --show and --stats ask for."`
 	Stats    string `group:"Reports:" enum:"text,json" default:"text" help:"Form of the summary at the end: ${enum}."`
-	Trace    string `group:"Reports:" placeholder:"FILE.json" help:"Write a trace of every task, for chrome://tracing or Perfetto."`
+	Trace    string `group:"Reports:" placeholder:"FILE.json" help:"Write a trace of every task, and of the copies, the computing and the waiting of every actor on a GPU, for chrome://tracing or Perfetto."`
 	Explain  bool   `group:"Reports:" help:"Print how the job would run, and do not run it."`
 	library  `embed:""`
 }

@@ -163,6 +163,11 @@ func (a *app) summary(j *job.Job, res job.Result, f *jobFlags) {
 	case res.Ignored:
 		fmt.Fprintf(a.stdout, "%s exists and was left as it is (mode ignore)\n", out)
 	default:
+		for _, o := range res.Stats.Operators {
+			for _, note := range o.Notes {
+				fmt.Fprintln(a.stderr, "penstock: "+o.Name+": "+note)
+			}
+		}
 		fmt.Fprintln(a.stdout, summaryLine(res.Stats)+" → "+out)
 	}
 }
@@ -179,6 +184,13 @@ func summaryLine(s pipeline.Stats) string {
 		if o.BatchSize > 0 {
 			parts = append(parts, fmt.Sprintf("batch size %d found for %s", o.BatchSize, o.Name))
 		}
+		if t := o.DeviceTime(); t.Runs > 0 {
+			parts = append(parts, fmt.Sprintf("%s on %s: %.0f %% computing, %.0f %% of that padding; H2D %s, D2H %s", o.Name,
+				counted(int64(len(o.Actors)), "GPU actor"), 100*t.BusyShare(), 100*t.PaddingShare(), seconds(t.CopyIn), seconds(t.CopyOut)))
+		}
+	}
+	for _, d := range s.Devices {
+		parts = append(parts, loadText(d))
 	}
 	parts = append(parts, "peak memory "+job.Size(peakMemory(s)).String())
 	if nulls := s.Counter(stage.NullInputs); nulls > 0 {
@@ -188,6 +200,19 @@ func summaryLine(s pipeline.Stats) string {
 		return strings.Join(append(parts, "0 errors"), " · ")
 	}
 	return strings.Join(append(parts, counted(s.Failed, "error")+" (see _errors)"), " · ")
+}
+
+// loadText says what a GPU did, as far as its driver tells.
+func loadText(d pipeline.DeviceLoad) string {
+	text := fmt.Sprintf("GPU %d", d.Device)
+	if d.Busy >= 0 {
+		text += fmt.Sprintf(" %.0f %% busy,", 100*d.Busy)
+	}
+	text += fmt.Sprintf(" %s of %s in use", job.Size(max(d.MaxUsed, 0)), job.Size(d.Memory))
+	if d.Watts >= 0 {
+		text += fmt.Sprintf(", %.0f W", d.Watts)
+	}
+	return text
 }
 
 func seconds(d time.Duration) string {
@@ -224,6 +249,28 @@ type jobReport struct {
 	CPUSeconds        float64          `json:"cpu_seconds"`
 	LimitedBy         string           `json:"limited_by,omitempty"`
 	Operators         []operatorReport `json:"operators"`
+	GPUs              []loadReport     `json:"gpus,omitempty"` // where NVML tells
+}
+
+// loadReport is what a GPU did while the job ran, whoever had it do so. What its driver does not
+// tell is left out.
+type loadReport struct {
+	Device   int      `json:"device"`
+	Name     string   `json:"name"`
+	Samples  int      `json:"samples"`
+	Busy     *float64 `json:"busy,omitempty"`
+	MaxUsed  *int64   `json:"max_used_bytes,omitempty"`
+	Memory   int64    `json:"memory_bytes"`
+	Watts    *float64 `json:"watts,omitempty"`
+	MaxWatts *float64 `json:"max_watts,omitempty"`
+}
+
+// known is a number that was told.
+func known[T int64 | float64](v T) *T {
+	if v < 0 {
+		return nil
+	}
+	return &v
 }
 
 // memoryReport is in bytes: the process before the job, and the most that was charged, in all
@@ -254,6 +301,46 @@ type operatorReport struct {
 	ServiceRate    float64                 `json:"rows_per_busy_second"`
 	Throttled      map[string]int64        `json:"throttled,omitempty"` // looks at which a rule kept it waiting
 	Counters       map[stage.Counter]int64 `json:"counters,omitempty"`
+	GPU            *gpuReport              `json:"gpu,omitempty"` // where it ran on GPUs
+	Notes          []string                `json:"notes,omitempty"`
+}
+
+// gpuReport is the time of actors on GPUs, by the GPUs' own events.
+type gpuReport struct {
+	gpuTime
+	Actors []gpuActor `json:"actors"`
+}
+
+type gpuActor struct {
+	Device int `json:"device"`
+	gpuTime
+}
+
+// gpuTime splits a GPU's time: copies go on while another run computes.
+type gpuTime struct {
+	Runs           int64   `json:"runs"`
+	WaitSeconds    float64 `json:"wait_seconds"` // for input
+	CopyInSeconds  float64 `json:"h2d_seconds"`
+	ComputeSeconds float64 `json:"compute_seconds"`
+	CopyOutSeconds float64 `json:"d2h_seconds"`
+	PaddingSeconds float64 `json:"padding_seconds"` // of compute
+	PaddingShare   float64 `json:"padding_share"`   // likewise
+	BusyShare      float64 `json:"busy_share"`      // compute of compute and wait
+}
+
+func gpuTimes(t pipeline.DeviceTime) gpuTime {
+	return gpuTime{t.Runs, t.Wait.Seconds(), t.CopyIn.Seconds(), t.Compute.Seconds(), t.CopyOut.Seconds(), t.Padding.Seconds(), t.PaddingShare(), t.BusyShare()}
+}
+
+func reportGPU(o pipeline.OperatorStats) *gpuReport {
+	if len(o.Actors) == 0 {
+		return nil
+	}
+	r := &gpuReport{gpuTime: gpuTimes(o.DeviceTime())}
+	for _, a := range o.Actors {
+		r.Actors = append(r.Actors, gpuActor{a.Device, gpuTimes(a.DeviceTime)})
+	}
+	return r
 }
 
 func report(j *job.Job, res job.Result) jobReport {
@@ -265,7 +352,10 @@ func report(j *job.Job, res job.Result) jobReport {
 		CPUSeconds:      s.CPU.Seconds(), LimitedBy: s.LimitedBy, Operators: []operatorReport{}}
 	for _, o := range s.Operators {
 		r.Operators = append(r.Operators, operatorReport{o.Name, o.Kind, o.Workers, o.BatchSize, o.InRows, o.OutRows, o.Failed, o.Tasks, o.OutBytes,
-			o.QueuedBytes, o.PeakBytes, o.Busy.Seconds(), o.Blocked.Seconds(), o.Waiting.Seconds(), o.ServiceRate(), o.Throttled, o.Counters})
+			o.QueuedBytes, o.PeakBytes, o.Busy.Seconds(), o.Blocked.Seconds(), o.Waiting.Seconds(), o.ServiceRate(), o.Throttled, o.Counters, reportGPU(o), o.Notes})
+	}
+	for _, d := range s.Devices {
+		r.GPUs = append(r.GPUs, loadReport{d.Device, d.Name, d.Samples, known(d.Busy), known(d.MaxUsed), d.Memory, known(d.Watts), known(d.MaxWatts)})
 	}
 	return r
 }

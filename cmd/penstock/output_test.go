@@ -2,13 +2,16 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/text"
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
+	"github.com/penstock-data/penstock/job"
 	"github.com/penstock-data/penstock/pipeline"
 	"github.com/penstock-data/penstock/stage"
 )
@@ -55,9 +58,46 @@ func TestSummaryLine(t *testing.T) {
 	assert.Equal(t, "512 rows in 3.2 s · 160 rows/s · padding efficiency 0.71 · peak memory 312 MiB · 0 errors", summaryLine(s))
 	s.Operators[0].Name, s.Operators[0].BatchSize = "embed", 256
 	assert.Equal(t, "512 rows in 3.2 s · 160 rows/s · padding efficiency 0.71 · batch size 256 found for embed · peak memory 312 MiB · 0 errors", summaryLine(s))
+	s.Operators[0].BatchSize = 0
+	s.Operators[0].Actors = []pipeline.ActorStats{{Device: 1, DeviceTime: pipeline.DeviceTime{Runs: 9, Wait: 500 * time.Millisecond,
+		CopyIn: 120 * time.Millisecond, Compute: 1500 * time.Millisecond, CopyOut: 30 * time.Millisecond, Padding: 375 * time.Millisecond}}}
+	assert.Equal(t, "512 rows in 3.2 s · 160 rows/s · padding efficiency 0.71 · embed on 1 GPU actor: 75 % computing, 25 % of that padding; "+
+		"H2D 120 ms, D2H 30 ms · peak memory 312 MiB · 0 errors", summaryLine(s))
+	s.Operators[0].Actors = nil
+	s.Devices = []pipeline.DeviceLoad{{Device: 1, Busy: 0.913, MaxUsed: 3 << 30, Memory: 80 << 30, Watts: 251.4}, {Device: 2, Busy: -1, MaxUsed: 1 << 30, Memory: 80 << 30, Watts: -1}}
+	assert.Equal(t, "512 rows in 3.2 s · 160 rows/s · padding efficiency 0.71 · GPU 1 91 % busy, 3 GiB of 80 GiB in use, 251 W · "+
+		"GPU 2 1 GiB of 80 GiB in use · peak memory 312 MiB · 0 errors", summaryLine(s))
 	s = pipeline.Stats{Rows: 1, Failed: 1200, Elapsed: 20 * time.Millisecond}
 	s.Memory.Peak = 1 << 20
 	assert.Equal(t, "1 row in 20 ms · 50 rows/s · peak memory 1 MiB · 1,200 errors (see _errors)", summaryLine(s))
+}
+
+// TestGPUTimesAreReported: in all, and by actor; operators without GPUs say nothing of them.
+func TestGPUTimesAreReported(t *testing.T) {
+	one := pipeline.DeviceTime{Runs: 2, Wait: time.Second, CopyIn: 2 * time.Second, Compute: 3 * time.Second, CopyOut: 4 * time.Second, Padding: 1500 * time.Millisecond}
+	s := pipeline.Stats{Operators: []pipeline.OperatorStats{{Name: "read"}, {Name: "embed", Actors: []pipeline.ActorStats{{Device: 0, DeviceTime: one}, {Device: 3, DeviceTime: one}}}},
+		Devices: []pipeline.DeviceLoad{{Device: 3, Name: "A", Samples: 2, Busy: 0, MaxUsed: 5, Memory: 9, Watts: -1, MaxWatts: -1}}}
+	r := report(&job.Job{}, job.Result{Stats: s})
+	raw, err := json.Marshal(r.GPUs)
+	require.NoError(t, err)
+	assert.Equal(t, `[{"device":3,"name":"A","samples":2,"busy":0,"max_used_bytes":5,"memory_bytes":9}]`, string(raw), "what is not known is left out")
+	raw, err = json.Marshal(r.Operators)
+	require.NoError(t, err)
+	require.Equal(t, 1, strings.Count(string(raw), `"gpu"`))
+	const each = `"runs":2,"wait_seconds":1,"h2d_seconds":2,"compute_seconds":3,"d2h_seconds":4,"padding_seconds":1.5,"padding_share":0.5,"busy_share":0.75}`
+	assert.Contains(t, string(raw), `"gpu":{"runs":4,"wait_seconds":2,"h2d_seconds":4,"compute_seconds":6,"d2h_seconds":8,"padding_seconds":3,"padding_share":0.5,`+
+		`"busy_share":0.75,"actors":[{"device":0,`+each+`,{"device":3,`+each+`]}`)
+}
+
+// TestNotesAreTold: before the summary, or in it where it is for programs.
+func TestNotesAreTold(t *testing.T) {
+	res := job.Result{Stats: pipeline.Stats{Operators: []pipeline.OperatorStats{{Name: "embed", Notes: []string{"parts are slow"}}}}}
+	for stats, want := range map[string]string{"text": "penstock: embed: parts are slow\n", "json": ""} {
+		var out, told bytes.Buffer
+		(&app{stdout: &out, stderr: &told}).summary(&job.Job{}, res, &jobFlags{Stats: stats})
+		assert.Equal(t, want, told.String())
+		assert.Equal(t, stats == "json", strings.Contains(out.String(), `"notes":["parts are slow"]`))
+	}
 }
 
 // TestLines: one line in ten seconds, and none for the end.

@@ -387,7 +387,7 @@ int penstock_ort_session_open(struct penstock_ort *ort, const struct penstock_or
 		penstock_ort_session_close(s);
 		return status;
 	}
-	if (!host)
+	if (!s->seam)
 		list_on_cpu(s);
 	*out = s;
 	return PENSTOCK_ORT_OK;

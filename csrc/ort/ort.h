@@ -105,8 +105,9 @@ const struct penstock_ort_tensor *penstock_ort_session_input(const struct pensto
 const struct penstock_ort_tensor *penstock_ort_session_output(const struct penstock_ort_session *session, size_t i);
 
 /*
- * The nodes that run on the CPU although another provider was asked for, one a line, as "name (Operator)"; "" where there
- * are none, or where the library does not tell. The text is the session's, valid as long as it.
+ * The nodes that run on the CPU, one a line, as "name (Operator)": all where the CPU was asked for, else those that the
+ * provider has no kernel for. "" where there are none, or where the library does not tell; the seam does not. The text is
+ * the session's, valid as long as it.
  */
 const char *penstock_ort_session_on_cpu(const struct penstock_ort_session *session);
 

@@ -6,7 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -30,8 +32,7 @@ type Actor struct {
 	ctx              *cuda.Context
 	budget           *budget
 	in, compute, out *cuda.Stream
-	base             *cuda.Event // from which times are counted
-	began            time.Time   // when base happened, on the host
+	clock            clock
 	library          *ortLibrary
 	session          *ortSession
 	pool             *pinned.Pool
@@ -48,8 +49,10 @@ type Actor struct {
 	failed error         // what closing came to; after gone
 	once   sync.Once
 
-	dead  chan struct{} // closed when the device is lost
-	cause error         // why; after dead
+	dead  chan struct{}          // closed when the device is lost
+	cause error                  // why; after dead
+	warm  bool                   // runs count: those before only made the actor ready
+	ends  [stage.Lanes]time.Time // of the last span in each lane; the owner's
 	stats counters
 }
 
@@ -83,7 +86,7 @@ func Open(ctx context.Context, cfg infer.DeviceConfig) (*Actor, error) {
 		go func() { _ = a.Close() }() // nobody is there to be told
 		return nil, ctx.Err()
 	}
-	if err := a.warm(ctx); err != nil {
+	if err := a.warmUp(ctx); err != nil {
 		return nil, errors.Join(err, a.Close())
 	}
 	return a, nil
@@ -101,9 +104,9 @@ func deviceAt(index int) (cuda.Device, error) {
 	return all[index], nil
 }
 
-// warm makes the runs of cfg.Warm: the first, which is the largest, on each slot, so that their
+// warmUp makes the runs of cfg.Warm: the first, which is the largest, on each slot, so that their
 // memory grows to what is to come, and the others once.
-func (a *Actor) warm(ctx context.Context) error {
+func (a *Actor) warmUp(ctx context.Context) error {
 	times := a.cfg.Slots
 	for _, r := range a.cfg.Warm {
 		r.Fill = func(_ int, to []byte) { clear(to) }
@@ -115,6 +118,7 @@ func (a *Actor) warm(ctx context.Context) error {
 		}
 		times = 1
 	}
+	a.warm = true // the owner sees it with the next run
 	a.stats.reset()
 	return nil
 }
@@ -141,7 +145,6 @@ func (a *Actor) Run(ctx context.Context, r *infer.DeviceRun) error {
 	if err := s.fill(r); err != nil {
 		return err
 	}
-	s.submitted = time.Now()
 	a.jobs <- s // room for all
 	var err error
 	select {
@@ -219,15 +222,8 @@ func (a *Actor) openStreams() error {
 			return err
 		}
 	}
-	var err error
-	if a.base, err = a.ctx.NewEvent(cuda.EventConfig{Timing: true}); err != nil {
-		return err
-	}
-	if err = a.compute.Record(a.base); err != nil {
-		return err
-	}
-	a.began = time.Now()
-	return nil
+	a.clock.every = baseEvery
+	return a.clock.start(a.ctx, a.compute)
 }
 
 // openPool takes page-locked memory ahead: for the slots as the runs to come need them, and half
@@ -296,7 +292,7 @@ func (a *Actor) load() error {
 	}
 	a.onCPU = a.session.onCPU()
 	if len(a.onCPU) > 0 {
-		a.cfg.Env.Logger().Warn("parts of the model run on the CPU: the provider has no kernel for them", "model", a.cfg.Model, "nodes", a.onCPU)
+		a.cfg.Env.Tell(onCPUText(filepath.Base(a.cfg.Model), a.onCPU))
 	}
 	if a.inputs, err = bindings(a.cfg.Inputs, a.session.inputs, "input"); err != nil {
 		return err
@@ -306,6 +302,19 @@ func (a *Actor) load() error {
 	}
 	a.outputs, err = bindings(a.cfg.Outputs, a.session.outputs, "output")
 	return err
+}
+
+// onCPUText names nodes that run on the CPU, as many as a user wants to read.
+func onCPUText(model string, nodes []string) string {
+	const most = 20
+	list := strings.Join(nodes[:min(len(nodes), most)], ", ")
+	if more := len(nodes) - most; more > 0 {
+		list += fmt.Sprintf(", and %d more", more)
+	}
+	if len(nodes) == 1 {
+		return fmt.Sprintf("1 node of %s runs on the CPU, since the GPU's provider has no kernel for it: %s", model, list)
+	}
+	return fmt.Sprintf("%d nodes of %s run on the CPU, since the GPU's provider has no kernel for them: %s", len(nodes), model, list)
 }
 
 // slotNeed is about what the slots will take of the device when the runs of cfg.Warm are made.
@@ -361,9 +370,7 @@ func (a *Actor) shut() error {
 	if a.pool != nil {
 		end(a.pool.Close)
 	}
-	if a.base != nil {
-		end(a.base.Close)
-	}
+	a.clock.close(end)
 	for _, s := range []*cuda.Stream{a.in, a.compute, a.out} {
 		if s != nil {
 			end(s.Close)

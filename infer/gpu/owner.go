@@ -68,6 +68,7 @@ func (a *Actor) submit(s *slot) {
 		return
 	}
 	a.pool.Refill()
+	s.base = a.clock.enter(a.in)
 	s.at.divide(a.ceilings.rows(s.at.shape, s.at.rows))
 	a.queue(s)
 }
@@ -146,8 +147,15 @@ func (a *Actor) land(s *slot) {
 	}
 	a.ceilings.went(s.at.shape, s.at.part)
 	s.shrink = false
-	a.stats.landed(a, s)
-	s.done <- nil
+	a.timed(s)
+	a.end(s, nil)
+}
+
+// end gives a run's answer to its caller, to whom the slot belongs from then on.
+func (a *Actor) end(s *slot, err error) {
+	s.base.leave()
+	s.base = nil
+	s.done <- err
 }
 
 // recover is what becomes of a run that failed. Only here does the owner wait for the device:
@@ -160,12 +168,12 @@ func (a *Actor) recover(s *slot, err error) {
 	}
 	switch {
 	case a.isDead():
-		s.done <- a.lost()
+		a.end(s, a.lost())
 	case errors.Is(err, cuda.ErrOutOfMemory):
 		part, ok := a.ceilings.failed(s.at.shape, s.at.part)
 		if !ok {
 			a.stats.refused.Add(1)
-			s.done <- fmt.Errorf("gpu: device %d has no memory for a run of one row of shape %v: %w", a.cfg.Device, shapes(s.run.Inputs), err)
+			a.end(s, fmt.Errorf("gpu: device %d has no memory for a run of one row of shape %v: %w", a.cfg.Device, shapes(s.run.Inputs), err))
 			return
 		}
 		a.stats.halved.Add(1)
@@ -173,9 +181,9 @@ func (a *Actor) recover(s *slot, err error) {
 		s.at.divide(part)
 		a.queue(s)
 	case s.stop.Load():
-		s.done <- context.Canceled
+		a.end(s, context.Canceled)
 	default:
-		s.done <- fmt.Errorf("gpu: device %d: run with inputs of shape %v: %w", a.cfg.Device, shapes(s.run.Inputs), err)
+		a.end(s, fmt.Errorf("gpu: device %d: run with inputs of shape %v: %w", a.cfg.Device, shapes(s.run.Inputs), err))
 	}
 }
 

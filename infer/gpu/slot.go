@@ -6,7 +6,6 @@ import (
 	"context"
 	"sync"
 	"sync/atomic"
-	"time"
 	"unsafe"
 
 	"github.com/penstock-data/penstock/cuda"
@@ -33,7 +32,7 @@ type slot struct {
 	wait          mark      // which event the waiter looks at
 	err           error     // what the waiter, or the owner, came upon
 	shrink        bool      // give the arena's free memory back behind the next run
-	submitted     time.Time
+	base          *base     // of the times of the run on its way
 
 	mu   sync.Mutex // over the growth of runs, for stop
 	stop atomic.Bool

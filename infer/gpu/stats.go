@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/penstock-data/penstock/pinned"
+	"github.com/penstock-data/penstock/stage"
 )
 
 // Stats says what an actor has done since it was opened and warmed.
@@ -32,7 +33,6 @@ type counters struct {
 	runs, halved, refused                  atomic.Int64
 	copyIn, compute, copyOut, wait, padded atomic.Int64 // nanoseconds
 	bytes, pageable, staged                atomic.Int64
-	last                                   time.Duration // when the compute stream last ended a run, from base; the owner's
 }
 
 // Stats may be called at any time.
@@ -62,25 +62,47 @@ func (c *counters) copied(b []byte) {
 	}
 }
 
-// landed adds a run's times. Where the driver doesn't give them the run goes uncounted.
-func (c *counters) landed(a *Actor, s *slot) {
-	var at [marks]time.Duration
+// timed tells of a run's times. Where the driver doesn't give them the run goes uncounted.
+func (a *Actor) timed(s *slot) {
+	var at [marks]time.Time
 	for i, e := range s.events {
 		var err error
-		if at[i], err = e.Since(a.base); err != nil {
+		if at[i], err = a.clock.when(s.base, e); err != nil {
 			return
 		}
 	}
-	compute := at[computeDone] - at[computeBegan]
-	c.runs.Add(1)
-	c.copyIn.Add(int64(at[inDone] - at[inBegan]))
-	c.compute.Add(int64(compute))
-	c.copyOut.Add(int64(at[outDone] - at[outBegan]))
-	if c.last > 0 {
-		c.wait.Add(int64(max(at[computeBegan]-c.last, 0)))
+	run := stage.DeviceRun{Device: a.cfg.Device}
+	if last := a.ends[stage.Compute]; !last.IsZero() {
+		run.Spans[stage.Wait] = a.span(stage.Wait, last, at[computeBegan])
 	}
-	c.last = at[computeDone]
+	run.Spans[stage.CopyIn] = a.span(stage.CopyIn, at[inBegan], at[inDone])
+	run.Spans[stage.Compute] = a.span(stage.Compute, at[computeBegan], at[computeDone])
+	run.Spans[stage.CopyOut] = a.span(stage.CopyOut, at[outBegan], at[outDone])
 	if real := s.run.Real; real > 0 && real < 1 {
-		c.padded.Add(int64((1 - real) * float64(compute)))
+		run.Padding = time.Duration((1 - real) * float64(run.Spans[stage.Compute].Duration))
 	}
+	a.stats.add(&run)
+	if a.warm {
+		a.cfg.Env.Report(run)
+	}
+}
+
+// span is a stretch of a lane, in which runs come in the order of the device. Where two bases of
+// the clock differ by a microsecond, it begins when the one before it ends.
+func (a *Actor) span(l stage.Lane, from, to time.Time) stage.Span {
+	if last := a.ends[l]; from.Before(last) {
+		from = last
+	}
+	s := stage.Span{Begin: from, Duration: max(to.Sub(from), 0)}
+	a.ends[l] = s.End()
+	return s
+}
+
+func (c *counters) add(r *stage.DeviceRun) {
+	c.runs.Add(1)
+	c.copyIn.Add(int64(r.Spans[stage.CopyIn].Duration))
+	c.compute.Add(int64(r.Spans[stage.Compute].Duration))
+	c.copyOut.Add(int64(r.Spans[stage.CopyOut].Duration))
+	c.wait.Add(int64(r.Spans[stage.Wait].Duration))
+	c.padded.Add(int64(r.Padding))
 }

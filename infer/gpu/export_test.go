@@ -1,0 +1,29 @@
+//go:build cuda
+
+package gpu
+
+import "time"
+
+// MoveBases has a's clock move its base with nearly every run, and not every few seconds.
+func MoveBases(a *Actor) { a.clock.every = time.Nanosecond }
+
+// Moved says how far the base was moved; no run is under way.
+func Moved(a *Actor) time.Duration { return a.clock.bases[a.clock.now].at }
+
+// OnCPUText is what a user is told of nodes on the CPU.
+var OnCPUText = onCPUText
+
+// NodesOnCPU opens a model on the CPU, and names the nodes that run there.
+func NodesOnCPU(library, model string) ([]string, error) {
+	l, err := openORT(library)
+	if err != nil {
+		return nil, err
+	}
+	defer l.close()
+	s, err := l.open(sessionConfig{model: model})
+	if err != nil {
+		return nil, err
+	}
+	defer s.close()
+	return s.onCPU(), nil
+}
