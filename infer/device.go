@@ -16,6 +16,9 @@ type Backend interface {
 	// Devices is how many devices there are to run models on. Where there are none, or they
 	// cannot be used, the error says what is missing. library is as in [Config].
 	Devices(library string) (int, error)
+	// Provides says why models cannot run by a provider; nil: they can, as far as that shows
+	// without a model. library is as in [Config].
+	Provides(library string, p Provider) error
 	// Open loads a model on a device. It takes its time. The caller closes the session.
 	Open(ctx context.Context, cfg DeviceConfig) (DeviceSession, error)
 }
@@ -35,11 +38,15 @@ type DeviceConfig struct {
 	// each shape that is to come, the largest first, so that no run has to look for kernels
 	// or memory.
 	Warm []DeviceRun
-	// TensorRT has TensorRT run what it can, with its engines kept in this folder. Empty: CUDA.
-	TensorRT string
+	// Provider runs the model; TensorRTCache is where TensorRT keeps its engines, as in [Config].
+	Provider      Provider
+	TensorRTCache string
 	// FixedShapes says that no shapes but those of Warm come: then the search for
 	// convolutions may take long.
 	FixedShapes bool
+	// CUDAGraphs has runs replayed from graphs, as in [Config]. It asks for FixedShapes, and
+	// for outputs of known size.
+	CUDAGraphs bool
 	// InPlace says that runs come with [DeviceTensor].Data from [DeviceSession.InputMemory]:
 	// there is room for it from the beginning.
 	InPlace bool
@@ -89,6 +96,27 @@ type DeviceTensor struct {
 	ElementBytes int
 }
 
+// Provider is ONNX Runtime's execution provider for the devices of a backend.
+type Provider uint8
+
+const (
+	CUDAProvider     Provider = iota // ONNX Runtime's own kernels
+	TensorRTProvider                 // NVIDIA's TensorRT, and CUDAProvider for what it leaves
+)
+
+func (p Provider) String() string { return [...]string{"cuda", "tensorrt"}[p] }
+
+// ParseProvider gives the provider of a name; empty: CUDAProvider.
+func ParseProvider(name string) (Provider, error) {
+	switch name {
+	case "", "cuda":
+		return CUDAProvider, nil
+	case "tensorrt":
+		return TensorRTProvider, nil
+	}
+	return 0, fmt.Errorf("infer: there is no provider %q: there are cuda and tensorrt", name)
+}
+
 var backends struct {
 	sync.Mutex
 	of map[stage.DeviceKind]Backend
@@ -115,16 +143,39 @@ func Devices(kind stage.DeviceKind, library string) (int, error) {
 	return b.Devices(library)
 }
 
-// checkDevice says why models cannot run on a device.
-func checkDevice(p stage.Placement, library string) error {
+// checkDevice says why a model cannot run at a place. fixed says that its runs are of few shapes,
+// which are known before.
+func (c Config) checkDevice(p stage.Placement, fixed bool) error {
 	if p.Device == stage.CPU {
 		return nil
 	}
-	n, err := Devices(p.Device, library)
-	if err == nil && p.Index >= n {
-		err = fmt.Errorf("infer: there is no %s device %d: there are %d, from 0 on", p.Device, p.Index, n)
+	b, err := backendOf(p.Device)
+	if err != nil {
+		return err
 	}
-	return err
+	n, err := b.Devices(c.Library)
+	switch {
+	case err != nil:
+		return err
+	case p.Index >= n:
+		return fmt.Errorf("infer: there is no %s device %d: there are %d, from 0 on", p.Device, p.Index, n)
+	case c.CUDAGraphs && !fixed:
+		return fmt.Errorf("infer: model %s has no CUDA graphs: its runs have many shapes, and a graph is of one; export it with a fixed batch and length, or leave CUDA graphs out", c.Path)
+	}
+	return b.Provides(c.Library, c.Provider)
+}
+
+// checkProvider finds what of the settings for devices does not go together.
+func (c Config) checkProvider() error {
+	switch {
+	case c.Provider > TensorRTProvider:
+		return fmt.Errorf("infer: there is no Provider %d: there are CUDAProvider and TensorRTProvider", c.Provider)
+	case c.TensorRTCache != "" && c.Provider != TensorRTProvider:
+		return fmt.Errorf("infer: TensorRTCache is %s, but Provider is %s: choose TensorRTProvider, or leave the folder out", c.TensorRTCache, c.Provider)
+	case c.CUDAGraphs && c.Provider != CUDAProvider:
+		return fmt.Errorf("infer: CUDAGraphs are for CUDAProvider, and Provider is %s: leave one of them out", c.Provider)
+	}
+	return nil
 }
 
 func backendOf(kind stage.DeviceKind) (Backend, error) {

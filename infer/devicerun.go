@@ -26,7 +26,7 @@ func (m *Model) openDevice(ctx context.Context, kind stage.DeviceKind, cfg Devic
 		return nil, err
 	}
 	cfg.Library, cfg.Device, cfg.Share = m.cfg.Library, cfg.Env.Device, m.cfg.share()
-	cfg.Slots, cfg.TensorRT = deviceSlots, m.cfg.TensorRTCache
+	cfg.Slots, cfg.Provider, cfg.TensorRTCache, cfg.CUDAGraphs = deviceSlots, m.cfg.Provider, m.cfg.TensorRTCache, m.cfg.CUDAGraphs
 	return b.Open(ctx, cfg)
 }
 

@@ -50,9 +50,17 @@ type Config struct {
 	// DeviceShare is the part of a device, and of its memory, that an actor takes where
 	// the model runs on one. 0: all of it.
 	DeviceShare float64
-	// TensorRTCache has TensorRT run what it can of the model on a device, and keep the
-	// engines that it builds in this folder. Empty: CUDA runs it.
+	// Provider runs the model where it runs on a device.
+	Provider Provider
+	// TensorRTCache is a folder where TensorRTProvider keeps the engines that it builds, which
+	// takes minutes for a large model. Empty: they are built anew by each actor.
 	TensorRTCache string
+	// CUDAGraphs has CUDAProvider capture a run of each shape by each slot of an actor, and
+	// replay it: one launch instead of one for each kernel, which small models gain by. ONNX
+	// Runtime waits for a replay before the next run can be queued. It asks for runs of few
+	// shapes, as columns of numbers and texts through models of fixed shape have, and for
+	// kernels on the device for all of the model.
+	CUDAGraphs bool
 }
 
 func (c Config) threads() int { return max(c.ThreadsPerActor, 1) }
@@ -124,6 +132,9 @@ func Open(ctx context.Context, cfg Config) (*Model, error) {
 	}
 	if cfg.Path == "" {
 		return nil, errors.New("infer: Config.Path is empty: give a model folder or an ONNX file")
+	}
+	if err := cfg.checkProvider(); err != nil {
+		return nil, err
 	}
 	f, err := openFolder(cfg.Path, cfg.Variant)
 	if err != nil {

@@ -63,7 +63,7 @@ type textTask struct {
 }
 
 func (t *textTask) Expand(p stage.Placement) ([]stage.Stage, error) {
-	if err := checkDevice(p, t.model.cfg.Library); err != nil {
+	if err := t.model.cfg.checkDevice(p, t.spec.batch > 0 && t.spec.tokens > 0); err != nil {
 		return nil, err
 	}
 	var stages []stage.Stage

@@ -18,7 +18,7 @@ func (p *tensorPlan) openDevice(ctx context.Context, env stage.Env) (DeviceSessi
 	if err != nil {
 		return nil, err
 	}
-	cfg := DeviceConfig{Model: path, Inputs: s.inputs.feeds, Outputs: p.wanted(), FixedShapes: s.rows > 0, Env: env}
+	cfg := DeviceConfig{Model: path, Inputs: s.inputs.feeds, Outputs: p.wanted(), FixedShapes: s.rows > 0 || s.model.cfg.CUDAGraphs, Env: env}
 	for _, in := range p.inputs {
 		cfg.InPlace = cfg.InPlace || in.plain
 	}

@@ -116,7 +116,7 @@ type tensorStage struct {
 }
 
 func (s *tensorStage) Expand(p stage.Placement) ([]stage.Stage, error) {
-	if err := checkDevice(p, s.model.cfg.Library); err != nil {
+	if err := s.model.cfg.checkDevice(p, true); err != nil { // see deviceRows
 		return nil, err
 	}
 	placed := *s

@@ -1,6 +1,7 @@
 package job
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -28,6 +29,9 @@ func (e *Env) devices() ([]int, error) {
 		if len(s.GPUs) > 0 {
 			return nil, fmt.Errorf("job: gpus is %v, but device is cpu: leave one of them out", s.GPUs)
 		}
+		if s.Provider != "" || s.TensorRTCache != "" || s.CUDAGraphs {
+			return nil, errors.New("job: provider, tensorrt_cache and cuda_graphs are of models on GPUs, and models run on the CPU: say device: cuda (or auto), or leave them out")
+		}
 		return nil, nil
 	}
 	n, err := infer.Devices(stage.CUDA, e.Options.Library)
@@ -52,6 +56,22 @@ func (e *Env) devices() ([]int, error) {
 		return nil, nil
 	}
 	return nil, fmt.Errorf("job: device is cuda: %w (device: auto goes on with the CPU)", err)
+}
+
+// provider puts into cfg how models run on the job's GPUs.
+func (e *Env) provider(cfg *infer.Config) error {
+	if len(e.gpus) == 0 {
+		return nil
+	}
+	s := &e.Settings
+	name := s.Provider
+	if name == "" && s.TensorRTCache != "" {
+		name = infer.TensorRTProvider.String()
+	}
+	var err error
+	cfg.Provider, err = infer.ParseProvider(name)
+	cfg.TensorRTCache, cfg.CUDAGraphs = s.TensorRTCache, s.CUDAGraphs
+	return err
 }
 
 // places is how many actors each device has, over all stages of the job whose models run there.

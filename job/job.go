@@ -47,6 +47,9 @@ type Settings struct {
 	Actors           int       `yaml:"actors" check:"min=1,max=10000"`
 	Device           string    `yaml:"device" check:"oneof=cpu|cuda|auto"`           // where models run; auto: on GPUs where there are any that can be used, else on the CPU; empty: cpu, or cuda where gpus are named
 	GPUs             []int     `yaml:"gpus"`                                         // ordinals of the GPUs that models run on; none: all
+	Provider         string    `yaml:"provider" check:"oneof=cuda|tensorrt"`         // what runs models on GPUs; empty: cuda, or tensorrt where tensorrt_cache is named
+	TensorRTCache    string    `yaml:"tensorrt_cache"`                               // folder where TensorRT keeps the engines that it builds; empty: they are built anew
+	CUDAGraphs       bool      `yaml:"cuda_graphs"`                                  // replay the runs of models of fixed shape from CUDA graphs
 	Admission        string    `yaml:"admission" check:"oneof=bytes|rate"`           // when sources read on: as memory allows, or at the rate of the stages behind; empty: bytes
 	Packing          string    `yaml:"packing" check:"oneof=on|off"`                 // of texts by length, for less padding; empty: on
 	LookAheadRows    int       `yaml:"look_ahead_rows" check:"min=1,max=1000000"`    // among which texts are packed; 0: 2048

@@ -68,6 +68,9 @@ func (e *Env) Model(ctx context.Context, cfg infer.Config) (*infer.Model, error)
 	if cfg.Library == "" {
 		cfg.Library = e.Options.Library
 	}
+	if err := e.provider(&cfg); err != nil {
+		return nil, err
+	}
 	if m, ok := e.models[cfg]; ok {
 		return m, nil
 	}

@@ -64,8 +64,11 @@ type jobFlags struct {
 	MemoryLimit job.Size `group:"Resources:" placeholder:"2GiB" help:"Memory that the job may hold. Default: 70 % of the cgroup's or the machine's."`
 	CPUs        int      `group:"Resources:" name:"cpus" placeholder:"N" help:"Cores that the job may use. Default: all."`
 
-	Device string `group:"Resources:" enum:"cpu,cuda,auto," default:"" placeholder:"cpu|cuda|auto" help:"Where models run: cpu (default), cuda, or auto: on GPUs where there are any that can be used, else on the CPU."`
-	GPUs   []int  `group:"Resources:" name:"gpus" placeholder:"0,1" help:"Ordinals of the GPUs that models run on. Default: all that there are."`
+	Device        string `group:"Resources:" enum:"cpu,cuda,auto," default:"" placeholder:"cpu|cuda|auto" help:"Where models run: cpu (default), cuda, or auto: on GPUs where there are any that can be used, else on the CPU."`
+	GPUs          []int  `group:"Resources:" name:"gpus" placeholder:"0,1" help:"Ordinals of the GPUs that models run on. Default: all that there are."`
+	Provider      string `group:"Resources:" enum:"cuda,tensorrt," default:"" placeholder:"cuda|tensorrt" help:"What runs models on GPUs: ONNX Runtime's own kernels (cuda, default), or TensorRT, which takes minutes to build engines of large models."`
+	TensorRTCache string `group:"Resources:" name:"tensorrt-cache" placeholder:"DIR" help:"Folder where TensorRT keeps the engines that it builds; it chooses --provider tensorrt."`
+	CUDAGraphs    bool   `group:"Resources:" name:"cuda-graphs" help:"Replay the runs of models of fixed shape from CUDA graphs, which saves small models the launch of each kernel."`
 
 	Show     int    `group:"Reports:" placeholder:"N" help:"Print the first N rows of the result as a table."`
 	Progress string `group:"Reports:" enum:"auto,bar,log,none" default:"auto" help:"How progress is shown, on stderr: ${enum}."`
@@ -80,7 +83,8 @@ type jobFlags struct {
 func (f *jobFlags) settings() job.Settings {
 	return job.Settings{MemoryLimit: f.MemoryLimit, CPUs: f.CPUs, PreserveOrder: &f.PreserveOrder, OnError: f.OnError, MaxErrors: f.MaxErrors,
 		BatchSize: f.BatchSize, Actors: f.Actors, Show: f.Show,
-		Packing: f.Packing, LookAheadRows: f.LookAhead, MaxBatchTokens: f.MaxTokens, ThreadsPerActor: f.Threads, Device: f.Device, GPUs: f.GPUs}
+		Packing: f.Packing, LookAheadRows: f.LookAhead, MaxBatchTokens: f.MaxTokens, ThreadsPerActor: f.Threads, Device: f.Device, GPUs: f.GPUs,
+		Provider: f.Provider, TensorRTCache: f.TensorRTCache, CUDAGraphs: f.CUDAGraphs}
 }
 
 // inOut are the flags that say what is read and where it goes.
@@ -136,7 +140,7 @@ Stages are done in their order. All that there are (union takes a list of branch
       - similarity: {model: DIR, column: question, other: answer}
       - infer: {model: any.onnx, bind: {image: pixels}, images: {mean: [0.5], std: [0.5]}, outputs: {logits: scores}}
 
-Settings of sink: path, format, mode, max_rows_per_file, min_rows_per_file, partition_by, file_name, compression. Of run: memory_limit, cpus, preserve_order, on_error, max_errors, max_error_fraction, batch_size, actors, admission (bytes or rate), seed, show.
+Settings of sink: path, format, mode, max_rows_per_file, min_rows_per_file, partition_by, file_name, compression. Of run: memory_limit, cpus, preserve_order, on_error, max_errors, max_error_fraction, batch_size, actors, device, gpus, provider, tensorrt_cache, cuda_graphs, admission (bytes or rate), seed, show.
 
 Example:
 
@@ -181,6 +185,9 @@ func (c *runCmd) override(j *job.Job, given map[string]bool) {
 		"max-batch-tokens":  func() { to.MaxBatchTokens = from.MaxBatchTokens },
 		"device":            func() { to.Device = from.Device },
 		"gpus":              func() { to.GPUs = from.GPUs },
+		"provider":          func() { to.Provider = from.Provider },
+		"tensorrt-cache":    func() { to.TensorRTCache = from.TensorRTCache },
+		"cuda-graphs":       func() { to.CUDAGraphs = from.CUDAGraphs },
 		"threads-per-actor": func() { to.ThreadsPerActor = from.ThreadsPerActor },
 	} {
 		if given[name] {

@@ -27,6 +27,15 @@ struct penstock_ort_session {
 	struct penstock_ort_tensor *inputs, *outputs; /* their names are ours */
 	size_t n_inputs, n_outputs;
 	char *on_cpu;
+	struct graph *graphs; /* the newest; with the seam */
+};
+
+/* A CUDA graph as the seam stands for it: the memory that its run was captured over. */
+struct graph {
+	struct graph *next;
+	char *number; /* as the run options have it */
+	size_t n;
+	struct penstock_seam_use uses[];
 };
 
 /* What becomes of an output. */
@@ -412,6 +421,12 @@ void penstock_ort_session_close(struct penstock_ort_session *s)
 	if (s->session)
 		s->ort->api->ReleaseSession(s->session);
 	free(s->on_cpu);
+	while (s->graphs) {
+		struct graph *g = s->graphs;
+		s->graphs = g->next;
+		free(g->number);
+		free(g);
+	}
 	free(s);
 }
 
@@ -424,6 +439,9 @@ const struct penstock_ort_tensor *penstock_ort_session_output(const struct penst
 const char *penstock_ort_session_on_cpu(const struct penstock_ort_session *s) { return s->on_cpu ? s->on_cpu : ""; }
 
 /* ---- runs ---- */
+
+/* The entry of run options that tells CUDA graphs from each other. */
+static const char graph_number[] = "gpu_graph_id";
 
 int penstock_ort_run_new(struct penstock_ort_session *s, struct penstock_ort_run **out, struct penstock_ort_error *error)
 {
@@ -600,13 +618,48 @@ static size_t used(struct penstock_ort_run *run)
 	return n;
 }
 
+/*
+ * A provider captures a run whose options have a graph's number, and replays it over the memory of that run from then on:
+ * what is bound later is not looked at. Here such a run fails if anything else is bound.
+ */
+static int replay(struct penstock_ort_run *run, size_t n, struct penstock_ort_error *error)
+{
+	struct penstock_ort_session *s = run->session;
+	const char *number = s->ort->api->GetRunConfigEntry(run->options, graph_number);
+	if (!number || !strcmp(number, "-1"))
+		return PENSTOCK_ORT_OK;
+	for (const struct graph *g = s->graphs; g; g = g->next)
+		if (!strcmp(g->number, number)) {
+			if (g->n == n && !memcmp(g->uses, run->uses, n * sizeof *run->uses))
+				return PENSTOCK_ORT_OK;
+			return fail(error, PENSTOCK_ORT_FAILED, "CUDA graph %s was captured over other memory", number);
+		}
+	struct graph *g = calloc(1, sizeof *g + n * sizeof *g->uses);
+	char *name = strdup(number);
+	if (!g || !name) {
+		free(g);
+		free(name);
+		return no_memory(error);
+	}
+	g->next = s->graphs;
+	g->number = name;
+	g->n = n;
+	memcpy(g->uses, run->uses, n * sizeof *g->uses);
+	s->graphs = g;
+	return PENSTOCK_ORT_OK;
+}
+
 int penstock_ort_run_start(struct penstock_ort_run *run, struct penstock_ort_error *error)
 {
 	const struct penstock_ort_session *s = run->session;
 	run->status = PENSTOCK_ORT_OK;
 	if (!s->seam)
 		return work(run, error);
-	int code = s->seam->launch(s->stream, run->uses, used(run), in_stream, run);
+	size_t n = used(run);
+	int status = replay(run, n, error);
+	if (status)
+		return status;
+	int code = s->seam->launch(s->stream, run->uses, n, in_stream, run);
 	if (code == 2) /* CUDA_ERROR_OUT_OF_MEMORY: a provider's arena would report it here too */
 		return fail(error, PENSTOCK_ORT_OUT_OF_MEMORY, "out of memory");
 	return code ? fail(error, PENSTOCK_ORT_FAILED, "the stream took no work (CUDA error %d)", code) : PENSTOCK_ORT_OK;
@@ -675,6 +728,13 @@ void penstock_ort_run_terminate(struct penstock_ort_run *run)
 {
 	struct penstock_ort_error ignored;
 	(void)check(run->session->ort->api, run->session->ort->api->RunOptionsSetTerminate(run->options), &ignored);
+}
+
+int penstock_ort_run_graph(struct penstock_ort_run *run, int number, struct penstock_ort_error *error)
+{
+	char text[16];
+	snprintf(text, sizeof text, "%d", number);
+	return check(run->session->ort->api, run->session->ort->api->AddRunConfigEntry(run->options, graph_number, text), error);
 }
 
 int penstock_ort_run_shrink(struct penstock_ort_run *run, int on, struct penstock_ort_error *error)

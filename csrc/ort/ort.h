@@ -153,6 +153,13 @@ void penstock_ort_run_terminate(struct penstock_ort_run *run);
 /* Has the device's arena give back what is free in it at the end of each run from now on, or no longer. */
 int penstock_ort_run_shrink(struct penstock_ort_run *run, int on, struct penstock_ort_error *error);
 
+/*
+ * Has the provider capture the run as CUDA graph number, from 1 on, if that is the first run with it, or replay that graph.
+ * A replay uses the memory and the shapes of the run that was captured: those that are bound must be the same. -1: neither.
+ * It is for sessions whose CUDA options have enable_cuda_graph.
+ */
+int penstock_ort_run_graph(struct penstock_ort_run *run, int number, struct penstock_ort_error *error);
+
 /* The bytes of one element of a type; 0: a type that lies in no flat memory, or is not known. */
 size_t penstock_ort_element_bytes(int type);
 

@@ -38,6 +38,7 @@ type Actor struct {
 	pool             *pinned.Pool
 	slots            []*slot
 	ceilings         ceilings
+	graphs           graphs
 	onCPU            []string
 
 	free   chan *slot // idle
@@ -63,6 +64,9 @@ func Open(ctx context.Context, cfg infer.DeviceConfig) (*Actor, error) {
 	if cfg.Slots <= 0 {
 		cfg.Slots = 3
 	}
+	if err := checkGraphs(&cfg); err != nil {
+		return nil, err
+	}
 	path, _, err := infer.FindLibrary(cfg.Library)
 	if err != nil {
 		return nil, err
@@ -72,8 +76,12 @@ func Open(ctx context.Context, cfg infer.DeviceConfig) (*Actor, error) {
 		return nil, err
 	}
 	n := cfg.Slots
-	a := &Actor{cfg: cfg, ceilings: ceilings{}, free: make(chan *slot, n), jobs: make(chan *slot, n), waits: make(chan *slot, n),
+	a := &Actor{cfg: cfg, ceilings: ceilings{}, graphs: graphs{}, free: make(chan *slot, n), jobs: make(chan *slot, n), waits: make(chan *slot, n),
 		landed: make(chan *slot, n), quit: make(chan struct{}), gone: make(chan struct{}), dead: make(chan struct{})}
+	if cfg.CUDAGraphs {
+		capturing.Lock()
+		defer capturing.Unlock()
+	}
 	opened := make(chan error, 1)
 	go a.own(device, path, opened)
 	select {
@@ -105,7 +113,7 @@ func deviceAt(index int) (cuda.Device, error) {
 }
 
 // warmUp makes the runs of cfg.Warm: the first, which is the largest, on each slot, so that their
-// memory grows to what is to come, and the others once.
+// memory grows to what is to come, and the others once, or with CUDA graphs on each slot, too.
 func (a *Actor) warmUp(ctx context.Context) error {
 	times := a.cfg.Slots
 	for _, r := range a.cfg.Warm {
@@ -116,7 +124,9 @@ func (a *Actor) warmUp(ctx context.Context) error {
 				return fmt.Errorf("gpu: the model's first run with inputs of shape %v: %w", shapes(r.Inputs), err)
 			}
 		}
-		times = 1
+		if !a.cfg.CUDAGraphs {
+			times = 1
+		}
 	}
 	a.warm = true // the owner sees it with the next run
 	a.stats.reset()
@@ -265,27 +275,9 @@ func (a *Actor) pinnedNeed() int64 {
 	return max(most*int64(a.cfg.Slots), 1<<20)
 }
 
-// load makes the session. ONNX Runtime's arena may take what the slots leave of the budget.
+// load makes the session.
 func (a *Actor) load() error {
-	stream := strconv.FormatUint(uint64(a.compute.Handle()), 10)
-	device := strconv.Itoa(a.cfg.Device)
-	search := "HEURISTIC"
-	if a.cfg.FixedShapes {
-		search = "EXHAUSTIVE"
-	}
-	cfg := sessionConfig{model: a.cfg.Model, provider: onCUDA, device: a.cfg.Device, stream: a.compute.Handle(),
-		cuda: map[string]string{
-			"device_id": device, "user_compute_stream": stream, "has_user_compute_stream": "1",
-			"gpu_mem_limit": strconv.FormatInt(a.budget.arena()-a.slotNeed(), 10), "arena_extend_strategy": "kSameAsRequested",
-			"cudnn_conv_algo_search": search, "cudnn_conv_use_max_workspace": "1", "do_copy_in_default_stream": "1", "prefer_nhwc": "1",
-		}}
-	if a.cfg.TensorRT != "" {
-		cfg.provider = onTensorRT
-		cfg.tensorRT = map[string]string{
-			"device_id": device, "user_compute_stream": stream, "has_user_compute_stream": "1", "trt_fp16_enable": "1",
-			"trt_engine_cache_enable": "1", "trt_engine_cache_path": a.cfg.TensorRT, "trt_timing_cache_enable": "1",
-		}
-	}
+	cfg := a.sessionConfig()
 	var err error
 	if a.session, err = a.library.open(cfg); err != nil {
 		return fmt.Errorf("model %s: %w", a.cfg.Model, err)
@@ -315,6 +307,36 @@ func onCPUText(model string, nodes []string) string {
 		return fmt.Sprintf("1 node of %s runs on the CPU, since the GPU's provider has no kernel for it: %s", model, list)
 	}
 	return fmt.Sprintf("%d nodes of %s run on the CPU, since the GPU's provider has no kernel for them: %s", len(nodes), model, list)
+}
+
+// sessionConfig says how ONNX Runtime is to run the model. Its arena may take what the slots leave
+// of the budget.
+func (a *Actor) sessionConfig() sessionConfig {
+	stream := strconv.FormatUint(uint64(a.compute.Handle()), 10)
+	device := strconv.Itoa(a.cfg.Device)
+	cfg := sessionConfig{model: a.cfg.Model, provider: onCUDA, device: a.cfg.Device, stream: a.compute.Handle(),
+		cuda: map[string]string{
+			"device_id": device, "user_compute_stream": stream, "has_user_compute_stream": "1",
+			"gpu_mem_limit": strconv.FormatInt(a.budget.arena()-a.slotNeed(), 10), "arena_extend_strategy": "kSameAsRequested",
+			"cudnn_conv_algo_search": "HEURISTIC", "cudnn_conv_use_max_workspace": "1", "do_copy_in_default_stream": "1", "prefer_nhwc": "1",
+		}}
+	if a.cfg.FixedShapes {
+		cfg.cuda["cudnn_conv_algo_search"] = "EXHAUSTIVE"
+	}
+	if a.cfg.CUDAGraphs {
+		cfg.cuda["enable_cuda_graph"] = "1"
+	}
+	if a.cfg.Provider == infer.TensorRTProvider {
+		cfg.provider = onTensorRT
+		cfg.tensorRT = map[string]string{
+			"device_id": device, "user_compute_stream": stream, "has_user_compute_stream": "1", "trt_fp16_enable": "1",
+		}
+		if folder := a.cfg.TensorRTCache; folder != "" {
+			cfg.tensorRT["trt_engine_cache_enable"], cfg.tensorRT["trt_engine_cache_path"] = "1", folder
+			cfg.tensorRT["trt_timing_cache_enable"], cfg.tensorRT["trt_timing_cache_path"] = "1", folder
+		}
+	}
+	return cfg
 }
 
 // slotNeed is about what the slots will take of the device when the runs of cfg.Warm are made.

@@ -21,6 +21,12 @@
 // out. The owner queues and never waits for the device; one waiter does, for all slots of an
 // actor. Filling and taking are done by the callers, so they overlap too.
 //
+// Each run's events say when it was copied in, computed and copied out: [Stats] adds that up, and
+// stage.Env.Report is told of it. Runs that warm the actor are not counted.
+//
+// With CUDA graphs ONNX Runtime waits for each run itself, so that the owner queues the next one
+// only then: less overlaps, and launching costs less.
+//
 // # Memory
 //
 // Every byte crosses the host's memory once: callers write straight into page-locked memory,

@@ -10,6 +10,22 @@ func MoveBases(a *Actor) { a.clock.every = time.Nanosecond }
 // Moved says how far the base was moved; no run is under way.
 func Moved(a *Actor) time.Duration { return a.clock.bases[a.clock.now].at }
 
+// Graphs says how many graphs an actor has numbers for; no run is under way.
+func Graphs(a *Actor) int { return len(a.graphs) }
+
+// MixGraphsUp gives all graphs the same number; no run is under way.
+func MixGraphsUp(a *Actor) {
+	for key := range a.graphs {
+		a.graphs[key] = 1
+	}
+}
+
+// Options are those of ONNX Runtime's providers.
+func Options(a *Actor) (cuda, tensorRT map[string]string) {
+	cfg := a.sessionConfig()
+	return cfg.cuda, cfg.tensorRT
+}
+
 // OnCPUText is what a user is told of nodes on the CPU.
 var OnCPUText = onCPUText
 

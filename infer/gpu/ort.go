@@ -13,15 +13,27 @@ import "C"
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"unsafe"
 
 	"github.com/penstock-data/penstock/cuda"
 )
 
-// ErrNoProvider says that the ONNX Runtime that was loaded has no execution provider for GPUs,
-// or cannot load it.
-var ErrNoProvider = errors.New("gpu: this build of ONNX Runtime cannot use CUDA: the package onnxruntime-gpu has one that can")
+// ErrNoProvider says that the ONNX Runtime that was loaded has not the execution provider that is
+// asked for, CUDA's or TensorRT's, or cannot load it.
+var ErrNoProvider = errors.New("gpu: this ONNX Runtime lacks an execution provider, or cannot load it")
+
+// noProvider says where the provider is that err may miss.
+func noProvider(p provider, err error) error {
+	switch {
+	case !errors.Is(err, ErrNoProvider):
+		return err
+	case p == onTensorRT:
+		return fmt.Errorf("%w (TensorRT's: the package onnxruntime-gpu has it, and tensorrt-cu12 the libraries that it loads; CUDA runs the model where TensorRT is not asked for)", err)
+	}
+	return fmt.Errorf("%w (CUDA's: the package onnxruntime-gpu has it)", err)
+}
 
 // ortError is what the shim reports.
 type ortError struct {
@@ -76,7 +88,7 @@ func (l *ortLibrary) close() { C.penstock_ort_close(l.p); l.p = nil }
 // provides says whether sessions can have a provider.
 func (l *ortLibrary) provides(p provider) error {
 	var e C.struct_penstock_ort_error
-	return checked(C.penstock_ort_provides(l.p, C.enum_penstock_ort_provider(p), &e), &e)
+	return noProvider(p, checked(C.penstock_ort_provides(l.p, C.enum_penstock_ort_provider(p), &e), &e))
 }
 
 // provider is which execution provider a session asks for.
@@ -124,7 +136,7 @@ func (l *ortLibrary) open(cfg sessionConfig) (*ortSession, error) {
 	var e C.struct_penstock_ort_error
 	s := &ortSession{}
 	if err := checked(C.penstock_ort_session_open(l.p, options, &s.p, &e), &e); err != nil {
-		return nil, err
+		return nil, noProvider(cfg.provider, err)
 	}
 	for i := range C.penstock_ort_session_inputs(s.p) {
 		s.inputs = append(s.inputs, tensorOf(C.penstock_ort_session_input(s.p, i)))
@@ -158,6 +170,7 @@ func (s *ortSession) close() {
 type ortRun struct {
 	p       *C.struct_penstock_ort_run
 	shrinks bool
+	graph   int // that was set last; 0: none was
 }
 
 func (s *ortSession) newRun() (*ortRun, error) {
@@ -225,6 +238,20 @@ func (r *ortRun) setShrink(on bool) error {
 	err := checked(C.penstock_ort_run_shrink(r.p, flag, &e), &e)
 	if err == nil {
 		r.shrinks = on
+	}
+	return err
+}
+
+// setGraph has the run captured as a graph, or replayed from the one of that number; noGraph: it
+// is neither.
+func (r *ortRun) setGraph(number int) error {
+	if number == r.graph {
+		return nil
+	}
+	var e C.struct_penstock_ort_error
+	err := checked(C.penstock_ort_run_graph(r.p, C.int(number), &e), &e)
+	if err == nil {
+		r.graph = number
 	}
 	return err
 }

@@ -27,16 +27,24 @@ func (backend) Devices(library string) (int, error) {
 	if len(all) == 0 {
 		return 0, fmt.Errorf("gpu: %w: the driver sees none", cuda.ErrNoDevice)
 	}
+	return len(all), backend{}.Provides(library, infer.CUDAProvider)
+}
+
+// Provides looks whether ONNX Runtime's library has the provider and can load what it needs.
+func (backend) Provides(library string, p infer.Provider) error {
 	path, _, err := infer.FindLibrary(library)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	lib, err := openORT(path)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	defer lib.close()
-	return len(all), lib.provides(onCUDA)
+	if p == infer.TensorRTProvider {
+		return lib.provides(onTensorRT)
+	}
+	return lib.provides(onCUDA)
 }
 
 func (backend) Open(ctx context.Context, cfg infer.DeviceConfig) (infer.DeviceSession, error) {

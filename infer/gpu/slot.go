@@ -220,6 +220,11 @@ func (s *slot) startPart(k, from, to int) error {
 	if err := r.setShrink(s.shrink); err != nil {
 		return err
 	}
+	if a := s.actor; a.cfg.CUDAGraphs {
+		if err := r.setGraph(a.graphs.of(s)); err != nil {
+			return err
+		}
+	}
 	if s.stop.Load() {
 		return context.Canceled
 	}
