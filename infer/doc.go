@@ -1,14 +1,15 @@
-// Package infer runs ONNX models on the CPU and, where package infer/gpu is imported, those
-// that read text on GPUs: it opens a model as people have it (a Hugging Face folder), says
-// what is in it, and makes stages of it that embed or classify text. Underneath is ONNX Runtime, loaded at run time as a shared library: this package
-// builds with plain `go build`, wherever it is imported.
+// Package infer runs ONNX models on the CPU and, where package infer/gpu is imported, on GPUs: it
+// opens a model as people have it (a Hugging Face folder), says what is in it, and makes stages of
+// it that embed or classify text. Underneath is ONNX Runtime, loaded at run time as a shared
+// library: this package builds with plain `go build`, wherever it is imported.
 //
 //	model, err := infer.Open(ctx, infer.Config{Path: "models/all-MiniLM-L6-v2"})
 //	if err != nil { … }
 //	defer model.Close()
 //	task, err := model.Embed(infer.EmbedConfig{Column: "text"})
 //
-// A model of any other kind runs between columns of numbers: [Model.Infer].
+// A model of any other kind runs between columns of numbers: [Model.Infer]. Images come to it as
+// columns of bytes, which it brings into its own form where it runs: [Images].
 //
 // # One session, several callers
 //

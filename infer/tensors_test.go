@@ -328,6 +328,26 @@ func TestTensorRowsThatFail(t *testing.T) {
 	require.ErrorContains(t, err, "input bool bool[batch] ← no column has its name, and none fits")
 }
 
+// Columns of the input's own type are taken as they lie, but for rows that have nulls inside.
+func TestTensorRowsWithNullsInside(t *testing.T) {
+	rec := tensorRecord(t, map[string][]any{
+		"a": {[]any{0.0, 0.0, 0.0}, []any{1.0, 2.0, 3.0}, nil, []any{1.0, nil, 3.0}, []any{4.0, 5.0, 6.0}, []any{7.0, 8.0, 9.0}},
+		"b": {1.0, 1.0, 1.0, 1.0, 2.0, nil}}, leafOf("mixed", false), true)
+	defer rec.Release()
+	task, err := tensorModel(t, "mixed").Infer(infer.InferConfig{Outputs: map[string]string{"total": ""}})
+	require.NoError(t, err)
+	cut := rec.NewSlice(1, 6)
+	defer cut.Release()
+	got, _ := runTensors2(t, task, cut)
+	require.Equal(t, []int32{0, 1, 3, 4}, got.Parent)
+	require.Len(t, got.Failed, 1)
+	require.Equal(t, int32(2), got.Failed[0].Row)
+	require.ErrorContains(t, got.Failed[0].Err, "number 1 of its list is null")
+	for i, want := range []any{7.0, nil, 17.0, nil} {
+		requireValue(t, want, valueOf(got.Record.Column(0), i), "total")
+	}
+}
+
 // Whole numbers that the input's type does not have fail their row.
 func TestTensorRange(t *testing.T) {
 	names := []string{"int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32", "float64"}

@@ -25,7 +25,7 @@ func (c *stageCall) inputMemory() (named []memory.Allocator, err error) {
 		return nil, nil
 	}
 	all := make([]memory.Allocator, len(need.Reads))
-	err = c.guard(func() error {
+	err = c.guard(func() (err error) {
 		for field, name := range need.Reads {
 			if all[field], err = w.InputAllocator(field); err != nil {
 				return fmt.Errorf("memory for column %q: %w", name, err)

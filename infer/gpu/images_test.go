@@ -151,6 +151,23 @@ func TestImageJobsGiveWhatTheCPUGives(t *testing.T) {
 	}
 }
 
+// TestImageJobsWithLateStreams has the streams late in ways that the seeds draw.
+func TestImageJobsWithLateStreams(t *testing.T) {
+	rec := photos(100, true)
+	j := imageJobs["float32"]
+	want, err := j.rows(t, rec, pipeline.Config{})
+	require.NoError(t, err)
+	for seed := range seeds {
+		machine(t, cudaemu.Config{Seed: seed, MaxDelay: late, Devices: make([]cudaemu.Device, 2)})
+		got, err := j.rows(t, rec, pipeline.Config{GPUs: []int{0, 1}})
+		require.NoError(t, err, "seed %d", seed)
+		require.Equal(t, want, got, "seed %d", seed)
+		c := cudaemu.Count()
+		require.False(t, c.Left(), "seed %d: %+v", seed, c)
+		require.Zero(t, c.Pageable, "seed %d", seed)
+	}
+}
+
 // TestImagesAreBytesOnTheBus: steps before a model of floats run on the device, so that images go
 // there as bytes. What warms the actors is the same for both jobs.
 func TestImagesAreBytesOnTheBus(t *testing.T) {
@@ -166,6 +183,28 @@ func TestImagesAreBytesOnTheBus(t *testing.T) {
 		copied[i] = cudaemu.Count().CopyBytes
 	}
 	require.Equal(t, int64(320*(pixels+4*features)), copied[1]-copied[0])
+}
+
+// TestImageJobsHalveWhatADeviceHasNoRoomFor has the device refuse a batch that is read in place, and
+// its half.
+func TestImageJobsHalveWhatADeviceHasNoRoomFor(t *testing.T) {
+	cudaemu.Only(t)
+	rec := photos(160, false)
+	j := imageJobs["float32"]
+	j.task.Actors = 1
+	want, err := j.rows(t, rec, pipeline.Config{})
+	require.NoError(t, err)
+	machine(t, cudaemu.Config{MaxDelay: late})
+	_, err = j.rows(t, rec, pipeline.Config{GPUs: []int{0}})
+	require.NoError(t, err)
+	launches := cudaemu.Calls()["emu_launch"]
+	require.NoError(t, cudaemu.Reset(cudaemu.Config{MaxDelay: late, Record: true}))
+	require.NoError(t, cudaemu.Inject(cudaemu.Fault{Call: "emu_launch", Nth: launches - 5, Times: 2, Code: outOfMemory}))
+	got, err := j.rows(t, rec, pipeline.Config{GPUs: []int{0}})
+	require.NoError(t, err)
+	require.Equal(t, want, got)
+	require.Greater(t, cudaemu.Calls()["emu_launch"], launches+2, "in parts")
+	require.Zero(t, cudaemu.Count().Pageable)
 }
 
 // TestEveryCallOfAnImageJobFails has each call of the driver fail at its first, second, middle and
