@@ -33,6 +33,12 @@ func TestDeviceFlags(t *testing.T) {
 		assert.Contains(t, r.stderr, "libcuda.so.1", "%v", args)
 		assert.NoDirExists(t, out)
 	}
+	for _, flags := range [][]string{{"--provider", "tensorrt"}, {"--tensorrt-cache", "engines"}, {"--cuda-graphs"}} {
+		r := penstock(t, append([]string{"run", job}, flags...)...)
+		assert.NotZero(t, r.code, "%v", flags)
+		assert.Contains(t, r.stderr, "models run on the CPU: say device: cuda", "%v", flags)
+		assert.NoDirExists(t, out)
+	}
 	r := penstock(t, "embed", "--model", model, "--input", in, "--output", out, "--device", "auto")
 	require.Zero(t, r.code, r.stderr)
 	require.Contains(t, r.stderr, "models run on the CPU")

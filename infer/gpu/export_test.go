@@ -2,7 +2,11 @@
 
 package gpu
 
-import "time"
+import (
+	"time"
+
+	"github.com/penstock-data/penstock/infer"
+)
 
 // MoveBases has a's clock move its base with nearly every run, and not every few seconds.
 func MoveBases(a *Actor) { a.clock.every = time.Nanosecond }
@@ -43,3 +47,6 @@ func NodesOnCPU(library, model string) ([]string, error) {
 	defer s.close()
 	return s.onCPU(), nil
 }
+
+// Provides is that of the backend that the package registers.
+func Provides(library string, p infer.Provider) error { return backend{}.Provides(library, p) }
