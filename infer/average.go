@@ -14,8 +14,8 @@ import (
 // AverageChunks makes a task for what [Model.Embed] and Dataset.Collect made of the chunks
 // of a text: a column list<fixed_size_list<float32>> of their embeddings becomes the column
 // of their mean, which is normalised where the embeddings are. c is the configuration of
-// the embedding, with Chunk.Together set. A chunk without an embedding does not count, and
-// a text that has none is null.
+// the embedding, with Chunk.Together set; of several outputs, each has such a column. A
+// chunk without an embedding does not count, and a text that has none is null.
 //
 //	d.Run(embed, pipeline.StageConfig{}).Collect("embedding").Run(average, pipeline.StageConfig{})
 func (m *Model) AverageChunks(c EmbedConfig) (stage.Task, error) {
@@ -26,18 +26,18 @@ func (m *Model) AverageChunks(c EmbedConfig) (stage.Task, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &averageStage{task.(*textTask).head.(*embedHead)}, nil
+	return &averageStage{task.(*textTask).head.(embedHead)}, nil
 }
 
 // averageStage takes the mean of lists of vectors.
-type averageStage struct{ head *embedHead }
+type averageStage struct{ head embedHead }
 
 func (s *averageStage) Expand(stage.Placement) ([]stage.Stage, error) { return []stage.Stage{s}, nil }
 
 func (s *averageStage) ID() stage.StageID {
-	raw, err := json.Marshal(map[string]any{"column": s.head.name, "normalize": s.head.normalize})
+	raw, err := json.Marshal(s.head.settings())
 	if err != nil {
-		raw = nil // a string and a bool: they always are JSON
+		raw = nil // strings, bools and numbers: they always are JSON
 	}
 	return stage.StageID{Name: "average", Version: "1", Settings: raw}
 }
@@ -46,16 +46,20 @@ func (s *averageStage) Bind(in []*arrow.Schema) (*stage.Bound, error) {
 	if len(in) != 1 {
 		return nil, fmt.Errorf("infer: average: takes one input, not %d", len(in))
 	}
-	at, err := stage.Column(in[0], s.head.name)
-	if err != nil {
-		return nil, err
+	need := stage.Need{Adds: s.head.fields(), RowWise: true, Retryable: true, Deterministic: true}
+	for i := range s.head {
+		c := &s.head[i]
+		at, err := stage.Column(in[0], c.name)
+		if err != nil {
+			return nil, err
+		}
+		list, ok := in[0].Field(at).Type.(*arrow.ListType)
+		if vector := c.field().Type; !ok || !arrow.TypeEqual(list.Elem(), vector) {
+			return nil, &stage.ColumnError{Column: c.name, Problem: fmt.Sprintf("is %s, not a list of the chunks' embeddings, %s",
+				plainType(in[0].Field(at).Type), plainType(arrow.ListOf(vector)))}
+		}
+		need.Reads = append(need.Reads, c.name)
 	}
-	list, ok := in[0].Field(at).Type.(*arrow.ListType)
-	if vector := s.head.fields()[0].Type; !ok || !arrow.TypeEqual(list.Elem(), vector) {
-		return nil, &stage.ColumnError{Column: s.head.name, Problem: fmt.Sprintf("is %s, not a list of the chunks' embeddings, %s",
-			plainType(in[0].Field(at).Type), plainType(arrow.ListOf(vector)))}
-	}
-	need := stage.Need{Reads: []string{s.head.name}, Adds: s.head.fields(), RowWise: true, Retryable: true, Deterministic: true}
 	open := func(_ context.Context, env stage.Env) (stage.Worker, error) { return &averageWorker{s, env}, nil }
 	return &stage.Bound{Schema: need.OutputSchema(in[0]), Need: need, Open: open}, nil
 }
@@ -71,18 +75,28 @@ func (w *averageWorker) Process(ctx context.Context, in stage.Batch, emit func(s
 	if n == 0 {
 		return nil
 	}
-	if err := w.env.Room(ctx, int64(4*n*head.dim)); err != nil {
+	room := 0
+	for _, c := range head {
+		room += 4 * n * c.dim
+	}
+	if err := w.env.Room(ctx, int64(room)); err != nil {
 		return err
 	}
 	cols, err := head.begin(w.env, n)
 	if err != nil {
 		return err
 	}
-	c := cols.(*embedColumns)
-	rows := in.Record().Column(0).(*array.List)
+	for i, c := range cols.(*embedColumns).columns {
+		c.average(in.Record().Column(i).(*array.List))
+	}
+	return emit(stage.Output{Record: cols.record(), Through: int32(n)})
+}
+
+// average takes the mean of each row's vectors.
+func (c *vectorValues) average(rows *array.List) {
 	vectors := rows.ListValues().(*array.FixedSizeList)
 	values := vectors.ListValues().(*array.Float32).Float32Values()
-	for i := range n {
+	for i := range c.n {
 		sum, k := c.of(int32(i)), 0
 		clear(sum)
 		if rows.IsValid(i) {
@@ -107,11 +121,10 @@ func (w *averageWorker) Process(ctx context.Context, in stage.Batch, emit func(s
 		for d := range sum {
 			sum[d] /= float32(k)
 		}
-		if head.normalize {
+		if c.column.normalize {
 			normalize(sum)
 		}
 	}
-	return emit(stage.Output{Record: c.record(), Through: int32(n)})
 }
 
 func (w *averageWorker) Finish(context.Context, func(stage.Output) error) error { return nil }

@@ -17,15 +17,16 @@ import (
 // labels, thresholds or dimensions finds it again. The key is a digest of the tokens, of
 // the model's files, and of which output is taken how.
 type cachedRuns struct {
-	store *cache.Store
-	salt  []byte
-	spec  *textSpec
-	log   *slog.Logger
-	mute  bool // a failed Put was reported
+	store   *cache.Store
+	spec    *textSpec
+	vectors []textVector // the spec's
+	salts   [][]byte     // one for each of them
+	log     *slog.Logger
+	mute    bool // a failed Put was reported
 
 	hash   *xxh3.Hasher
-	keys   []cache.Key           // of the texts of a batch, by their numbers
-	twins  map[cache.Key][]int32 // texts with the tokens of one that is on its way
+	keys   [][]cache.Key         // for each vector, of the texts of a batch, by their numbers
+	twins  map[cache.Key][]int32 // texts with the tokens of one that is on its way, by its first key
 	misses []row
 	raw    []byte
 	vector []float32
@@ -50,16 +51,21 @@ func (m *Model) cached(spec *textSpec, device stage.DeviceKind, log *slog.Logger
 	if store == nil {
 		return nil, err
 	}
-	salt := fmt.Appendf(nil, "1\x00%s\x00%s\x00%v\x00%d\x00%d\x00%q", spec.output, spec.pooling, spec.left, spec.tokens, spec.dim, m.digests())
-	if device != stage.CPU {
-		salt = fmt.Appendf(salt, "\x00%s", device)
+	c := &cachedRuns{store: store, spec: spec, vectors: spec.all(), log: log, hash: xxh3.New(), twins: map[cache.Key][]int32{}}
+	for _, v := range c.vectors {
+		salt := fmt.Appendf(nil, "1\x00%s\x00%s\x00%v\x00%d\x00%d\x00%q", v.output, v.pooling, spec.left, spec.tokens, v.dim, m.digests())
+		if device != stage.CPU {
+			salt = fmt.Appendf(salt, "\x00%s", device)
+		}
+		c.salts = append(c.salts, salt)
 	}
-	return &cachedRuns{store: store, salt: salt, spec: spec, log: log, hash: xxh3.New(), twins: map[cache.Key][]int32{}}, nil
+	c.keys = make([][]cache.Key, len(c.salts))
+	return c, nil
 }
 
-func (c *cachedRuns) key(r row) cache.Key {
+func (c *cachedRuns) key(salt []byte, r row) cache.Key {
 	c.hash.Reset()
-	_, _ = c.hash.Write(c.salt) // a hash takes all
+	_, _ = c.hash.Write(salt) // a hash takes all
 	_, _ = c.hash.Write(int32Bytes(r.ids))
 	if c.spec.takes(tokenTypes) && r.types != nil {
 		_, _ = c.hash.Write([]byte{0xFF, byte(len(r.ids)), byte(len(r.ids) >> 8), byte(len(r.ids) >> 16)})
@@ -79,50 +85,64 @@ func (c *cachedRuns) embed(ctx context.Context, run *caller, rows []row, into ve
 	for _, r := range rows {
 		last = max(last, r.at)
 	}
-	c.keys = grow(c.keys, int(last)+1)
+	for v := range c.keys {
+		c.keys[v] = grow(c.keys[v], int(last)+1)
+	}
 	c.misses = c.misses[:0]
 	clear(c.twins)
 	for _, r := range rows {
-		key := c.key(r)
-		c.keys[r.at] = key
+		for v, salt := range c.salts {
+			c.keys[v][r.at] = c.key(salt, r)
+		}
+		key := c.keys[0][r.at]
 		if others, running := c.twins[key]; running {
 			c.twins[key] = append(others, r.at)
 			hits++
 			continue
 		}
-		var found bool
-		if c.raw, found = c.store.Get(key, c.raw[:0]); found && c.give(r, into) {
+		if c.find(r, into) {
 			hits++
 			continue
 		}
 		c.twins[key] = nil
 		c.misses = append(c.misses, r)
 	}
-	stats, err = run.embed(ctx, c.misses, &keeper{c, into})
+	stats, err = run.embed(ctx, c.misses, &keeper{c, into, 0})
 	clear(c.misses) // they are the batch's
 	return stats, hits, err
 }
 
-// give hands a text the vectors that were kept for it. It says no to what is not its size.
-func (c *cachedRuns) give(r row, into vectors) bool {
+// find hands a text the vectors that were kept for it, and says whether it had them all.
+func (c *cachedRuns) find(r row, into vectors) bool {
+	for v := range c.vectors {
+		var found bool
+		if c.raw, found = c.store.Get(c.keys[v][r.at], c.raw[:0]); !found || !c.give(&c.vectors[v], r, vectorsAt(into, v)) {
+			return false
+		}
+	}
+	return true
+}
+
+// give hands on what was kept. It says no to what is not its size.
+func (c *cachedRuns) give(v *textVector, r row, into vectors) bool {
 	n := 1
-	if c.spec.pooling == everyToken {
+	if v.pooling == everyToken {
 		n = len(r.ids)
 		if c.spec.tokens > 0 {
 			n = min(n, c.spec.tokens)
 		}
 	}
-	if len(c.raw) != 4*n*c.spec.dim {
+	if len(c.raw) != 4*n*v.dim {
 		return false
 	}
 	values := cells[float32](c.raw)
-	if c.spec.pooling != everyToken {
+	if v.pooling != everyToken {
 		copy(into.at(r.at), values)
 		into.done(r.at)
 		return true
 	}
 	c.vector = append(c.vector[:0], values...)
-	into.(tokenVectors).tokenVectors(r.at, &output{tokens: n, dim: c.spec.dim, f32: c.vector}, 0, 0, n)
+	into.(tokenVectors).tokenVectors(r.at, &output{tokens: n, dim: v.dim, f32: c.vector}, 0, 0, n)
 	return true
 }
 
@@ -138,16 +158,18 @@ func (c *cachedRuns) put(key cache.Key, v []float32) {
 type keeper struct {
 	*cachedRuns
 	into vectors
+	nth  int // of a text's vectors
 }
+
+func (k *keeper) more(i int) vectors { return &keeper{k.cachedRuns, vectorsAt(k.into, i), i} }
 
 func (k *keeper) at(i int32) []float32 { return k.into.at(i) }
 
 func (k *keeper) done(i int32) {
 	k.vector = append(k.vector[:0], k.into.at(i)...) // done may change it
-	key := k.keys[i]
-	k.put(key, k.vector)
+	k.put(k.keys[k.nth][i], k.vector)
 	k.into.done(i)
-	for _, twin := range k.twins[key] {
+	for _, twin := range k.twins[k.keys[0][i]] {
 		copy(k.into.at(twin), k.vector)
 		k.into.done(twin)
 	}
@@ -158,9 +180,8 @@ func (k *keeper) tokenVectors(i int32, out *output, row, first, n int) {
 	for t := first; t < first+n; t++ {
 		k.vector = append(k.vector, out.vector(row, t)...)
 	}
-	key := k.keys[i]
-	k.put(key, k.vector)
-	for _, text := range append([]int32{i}, k.twins[key]...) {
-		k.into.(tokenVectors).tokenVectors(text, &output{tokens: n, dim: k.spec.dim, f32: k.vector}, 0, 0, n)
+	k.put(k.keys[k.nth][i], k.vector)
+	for _, text := range append([]int32{i}, k.twins[k.keys[0][i]]...) {
+		k.into.(tokenVectors).tokenVectors(text, &output{tokens: n, dim: k.vectors[k.nth].dim, f32: k.vector}, 0, 0, n)
 	}
 }

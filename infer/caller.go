@@ -1,7 +1,9 @@
 package infer
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"unsafe"
 
 	"github.com/apache/arrow/go/v17/arrow/float16"
@@ -17,11 +19,14 @@ type caller struct {
 	arrival bool // rows stay in the order in which they come
 	pad     int32
 
+	vectors []textVector // the spec's
+	results []textVector // likewise
+
 	planner planner
 	scratch []float32
 	now     textRun
 	fill    func(i int, to []byte) // of now; made once, as take is: a run allocates nothing
-	take    func(from []byte)
+	take    func(k int, from []byte)
 }
 
 // textRun is the run that a caller is at.
@@ -36,8 +41,8 @@ type textRun struct {
 type runner interface {
 	// shape is what a run of n rows by length tokens is padded to.
 	shape(n, length int) (int, int)
-	// run runs the model. fill writes input i, and take reads the output, which it does not keep.
-	run(ctx context.Context, n, length int, real float64, fill func(i int, to []byte), take func(out []byte)) error
+	// run runs the model. fill writes input i, and take reads result k, one after the other, and keeps none.
+	run(ctx context.Context, n, length int, real float64, fill func(i int, to []byte), take func(k int, out []byte)) error
 	// close gives back what runs took.
 	close() error
 }
@@ -53,13 +58,20 @@ type vectors interface {
 	done(i int32)         // it was
 }
 
+// furtherVectors takes what the spec has in more: more(i) is for the i-th vector of a text, i > 0.
+type furtherVectors interface {
+	more(i int) vectors
+}
+
 // tokenVectors takes those of every token instead, where the spec's pooling is everyToken.
 type tokenVectors interface {
 	tokenVectors(i int32, out *output, row, first, n int) // n of them, from the first on
 }
 
 func newCaller(r runner, spec *textSpec, cfg Config, pad int32) *caller {
-	c := &caller{runner: r, spec: spec, budget: cfg.runTokens(stage.CPU), arrival: cfg.NoPacking, pad: pad, scratch: make([]float32, spec.dim)}
+	c := &caller{runner: r, spec: spec, budget: cfg.runTokens(stage.CPU), arrival: cfg.NoPacking, pad: pad, vectors: spec.all(), results: spec.results()}
+	widest := slices.MaxFunc(c.vectors, func(a, b textVector) int { return cmp.Compare(a.dim, b.dim) })
+	c.scratch = make([]float32, widest.dim)
 	c.fill, c.take = c.fillInput, c.takeOutput
 	return c
 }
@@ -132,25 +144,41 @@ func (c *caller) run(ctx context.Context, rows []row, into vectors) (padded int6
 
 func (c *caller) fillInput(i int, to []byte) { fill(to, c.spec.inputs[i], c.now.rows, c.now.block) }
 
-// takeOutput hands on what the model gave for each row of a run.
-func (c *caller) takeOutput(from []byte) {
+// takeOutput hands on what result k of a run holds for its rows.
+func (c *caller) takeOutput(k int, from []byte) {
+	for i := range c.vectors {
+		if v := &c.vectors[i]; v.output == c.results[k].output {
+			c.takeVectors(v, vectorsAt(c.now.into, i), from)
+		}
+	}
+}
+
+// vectorsAt takes the i-th vector of texts.
+func vectorsAt(into vectors, i int) vectors {
+	if i == 0 {
+		return into
+	}
+	return into.(furtherVectors).more(i)
+}
+
+func (c *caller) takeVectors(v *textVector, into vectors, from []byte) {
 	run := &c.now
 	tokens := run.block.length
-	if c.spec.pooling == NoPooling {
+	if v.pooling == NoPooling {
 		tokens = 1
 	}
-	run.out = newOutput(from, c.spec.kind, run.block.rows, tokens, c.spec.dim, c.scratch)
+	run.out = newOutput(from, v.kind, run.block.rows, tokens, v.dim, c.scratch)
 	for i, r := range run.rows {
 		first := 0
 		if c.spec.left {
 			first = run.block.length - len(r.ids)
 		}
-		if c.spec.pooling == everyToken {
-			run.into.(tokenVectors).tokenVectors(r.at, &run.out, i, first, len(r.ids))
+		if v.pooling == everyToken {
+			into.(tokenVectors).tokenVectors(r.at, &run.out, i, first, len(r.ids))
 			continue
 		}
-		c.spec.pooling.pool(run.into.at(r.at), &run.out, i, first, len(r.ids))
-		run.into.done(r.at)
+		v.pooling.pool(into.at(r.at), &run.out, i, first, len(r.ids))
+		into.done(r.at)
 	}
 }
 

@@ -3,6 +3,7 @@ package infer
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	ort "github.com/yalue/onnxruntime_go"
 
@@ -24,9 +25,10 @@ type cpuRunner struct {
 	charged int64 // for activations
 	ending  ending
 
-	inputs []slab
-	output slab
-	held   map[[2]int]*runTensors // by rows and tokens
+	inputs  []slab
+	results []textVector           // the spec's
+	outputs []slab                 // of the results
+	held    map[[2]int]*runTensors // by rows and tokens
 }
 
 // maxShapes bounds the shapes that tensors are held for. Packed runs have about as many shapes as
@@ -34,18 +36,16 @@ type cpuRunner struct {
 const maxShapes = 256
 
 // runTensors are the tensors of the runs of one shape, over the slabs.
-type runTensors struct {
-	inputs []ort.Value
-	output [1]ort.Value
-}
+type runTensors struct{ inputs, outputs []ort.Value }
 
 func newCPURunner(s *session, spec *textSpec, size activations, book func(stage.Purpose, int64)) (*cpuRunner, error) {
 	options, err := ort.NewRunOptions()
 	if err != nil {
 		return nil, fmt.Errorf("infer: run options: %w", err)
 	}
+	results := spec.results()
 	return &cpuRunner{session: s, spec: spec, book: book, size: size, ending: ending{options: options},
-		inputs: make([]slab, len(spec.inputs)), held: map[[2]int]*runTensors{}}, nil
+		inputs: make([]slab, len(spec.inputs)), results: results, outputs: make([]slab, len(results)), held: map[[2]int]*runTensors{}}, nil
 }
 
 func (c *cpuRunner) close() error {
@@ -53,7 +53,9 @@ func (c *cpuRunner) close() error {
 	for i := range c.inputs {
 		c.inputs[i].free(c.book)
 	}
-	c.output.free(c.book)
+	for k := range c.outputs {
+		c.outputs[k].free(c.book)
+	}
 	c.book(stage.Arena, -c.charged)
 	c.charged = 0
 	return c.ending.close()
@@ -63,7 +65,7 @@ func (c *cpuRunner) shape(n, length int) (int, int) { return c.spec.fixed(n, len
 
 // run ends a run that is cancelled by ONNX Runtime's terminate flag, which it looks at between
 // two operators.
-func (c *cpuRunner) run(ctx context.Context, n, length int, _ float64, fill func(i int, to []byte), take func(out []byte)) error {
+func (c *cpuRunner) run(ctx context.Context, n, length int, _ float64, fill func(i int, to []byte), take func(k int, out []byte)) error {
 	c.charge(n, length)
 	if err := c.room(n, length); err != nil {
 		return err
@@ -76,14 +78,16 @@ func (c *cpuRunner) run(ctx context.Context, n, length int, _ float64, fill func
 		fill(i, c.inputs[i].b[:n*length*in.kind.size()])
 	}
 	c.ending.watch(ctx)
-	err = c.session.ort.RunWithOptions(t.inputs, t.output[:], c.ending.options)
+	err = c.session.ort.RunWithOptions(t.inputs, t.outputs, c.ending.options)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
 	if err != nil {
 		return fmt.Errorf("infer: run of %d rows by %d tokens: %w", n, length, err)
 	}
-	take(c.output.b[:c.spec.outputBytes(n, length)])
+	for k := range c.results {
+		take(k, c.outputs[k].b[:c.results[k].bytes(n, length)])
+	}
 	return nil
 }
 
@@ -94,7 +98,12 @@ func (c *cpuRunner) room(n, length int) error {
 			return err
 		}
 	}
-	return c.grow(&c.output, c.spec.outputBytes(n, length))
+	for k := range c.results {
+		if err := c.grow(&c.outputs[k], c.results[k].bytes(n, length)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (c *cpuRunner) grow(s *slab, n int) error {
@@ -140,11 +149,14 @@ func (c *cpuRunner) newTensors(n, length int) (*runTensors, error) {
 		}
 		t.inputs = append(t.inputs, v)
 	}
-	v, err := newHeldTensor(c.spec.outputShape(n, length), c.output.b[:c.spec.outputBytes(n, length)], c.spec.kind)
-	if err != nil {
-		return t, fmt.Errorf("infer: output %q: %w", c.spec.output, err)
+	for k := range c.results {
+		out := &c.results[k]
+		v, err := newHeldTensor(out.shape(n, length), c.outputs[k].b[:out.bytes(n, length)], out.kind)
+		if err != nil {
+			return t, fmt.Errorf("infer: output %q: %w", out.output, err)
+		}
+		t.outputs = append(t.outputs, v)
 	}
-	t.output[0] = v
 	return t, nil
 }
 
@@ -156,11 +168,8 @@ func (c *cpuRunner) destroyTensors() {
 }
 
 func (t *runTensors) destroy() {
-	for _, v := range t.inputs {
+	for _, v := range slices.Concat(t.inputs, t.outputs) {
 		_ = v.Destroy() // of a tensor: never fails
-	}
-	if t.output[0] != nil {
-		_ = t.output[0].Destroy()
 	}
 }
 

@@ -14,14 +14,14 @@ import (
 // done, so that a vector of each text comes back and not one of each token. The new model is a file
 // of its own, which remove removes: once the session is open it is of no more use. What stays with
 // the host: models whose weights are in other files, which ONNX Runtime looks for beside the
-// model's; models that are told nothing of padding; and the first token of rows that are padded in
-// front of it.
+// model's; models that are told nothing of padding; the first token of rows that are padded in
+// front of it; and tasks that take several vectors of a text.
 func (t *textTask) onDevice(env stage.Env) (task *textTask, remove func() error, err error) {
 	own := *t
 	own.file = t.model.file.path
 	none := func() error { return nil }
 	how, mask := t.spec.devicePooling()
-	if how == onnxgraph.NoPooling {
+	if how == onnxgraph.NoPooling || len(t.spec.more) > 0 {
 		return &own, none, nil
 	}
 	m, err := onnxgraph.Open(own.file)

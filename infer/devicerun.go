@@ -32,10 +32,8 @@ func (m *Model) openDevice(ctx context.Context, kind stage.DeviceKind, cfg Devic
 
 // openDevice makes a session for the task on the worker's device.
 func (t *textTask) openDevice(ctx context.Context, kind stage.DeviceKind, env stage.Env) (DeviceSession, error) {
-	cfg := DeviceConfig{Model: t.file, Outputs: []string{t.spec.output}, FixedShapes: t.spec.batch > 0 && t.spec.tokens > 0, Env: env}
-	for _, in := range t.spec.inputs {
-		cfg.Inputs = append(cfg.Inputs, in.name)
-	}
+	ports := t.spec.ports()
+	cfg := DeviceConfig{Model: t.file, Inputs: ports.inputs, Outputs: ports.outputs, FixedShapes: t.spec.batch > 0 && t.spec.tokens > 0, Env: env}
 	for _, s := range t.deviceShapes() {
 		cfg.Warm = append(cfg.Warm, t.deviceRun(s[0], s[1]))
 	}
@@ -52,7 +50,9 @@ func (t *textTask) deviceRun(n, length int) DeviceRun {
 	for range t.spec.inputs {
 		r.Inputs = append(r.Inputs, DeviceTensor{Shape: []int64{int64(n), int64(length)}})
 	}
-	r.Outputs = []DeviceTensor{{Shape: t.spec.outputShape(n, length)}}
+	for _, out := range t.spec.results() {
+		r.Outputs = append(r.Outputs, DeviceTensor{Shape: out.shape(n, length)})
+	}
 	return r
 }
 
@@ -117,11 +117,11 @@ func (d *deviceRunner) shape(n, length int) (int, int) {
 	return d.task.spec.fixed(rung(n), wide)
 }
 
-func (d *deviceRunner) run(ctx context.Context, n, length int, real float64, fill func(i int, to []byte), take func(out []byte)) error {
+func (d *deviceRunner) run(ctx context.Context, n, length int, real float64, fill func(i int, to []byte), take func(k int, out []byte)) error {
 	r := d.task.deviceRun(n, length)
 	r.Real, r.Fill = real, fill
-	r.Take = func(_ int, from []byte, _ []int64) error {
-		take(from)
+	r.Take = func(k int, from []byte, _ []int64) error {
+		take(k, from)
 		return nil
 	}
 	if err := d.session.Run(ctx, &r); err != nil {

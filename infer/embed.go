@@ -1,16 +1,10 @@
 package infer
 
 import (
-	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
-	"unsafe"
-
-	"github.com/apache/arrow/go/v17/arrow"
-	"github.com/apache/arrow/go/v17/arrow/array"
-	"github.com/apache/arrow/go/v17/arrow/bitutil"
-	"github.com/apache/arrow/go/v17/arrow/memory"
 
 	"github.com/penstock-data/penstock/preprocess/tokenize"
 	"github.com/penstock-data/penstock/stage"
@@ -41,6 +35,9 @@ type EmbedConfig struct {
 	ModelOutput string
 	// Pooling takes the place of the model's own. 0: the model's.
 	Pooling Pooling
+	// Outputs are several vectors of each text, from the same runs of the model, each of which
+	// becomes a column. Output, ModelOutput and Pooling are empty then.
+	Outputs []EmbedOutput
 	// Dimensions cuts the vectors to their first components, for models that were trained
 	// for it (Matryoshka); they are normalised after that. 0: whole vectors.
 	Dimensions int
@@ -49,11 +46,18 @@ type EmbedConfig struct {
 	Chunk Chunk
 }
 
+// EmbedOutput is a vector of a text, and its column.
+type EmbedOutput struct {
+	Output      string // the column
+	ModelOutput string // as in [EmbedConfig]
+	Pooling     Pooling
+}
+
 // Chunk is how long texts are cut.
 type Chunk = tokenize.Chunk
 
 // Embed makes a task that adds a column fixed_size_list<float32>[Info.Dim] to rows with a
-// column of text. A null text gives a null embedding. The task may be used in several
+// column of text, or one for each of c.Outputs. A null text gives a null embedding. The task may be used in several
 // plans.
 func (m *Model) Embed(c EmbedConfig) (stage.Task, error) {
 	tok, err := m.embedder()
@@ -67,36 +71,76 @@ func (m *Model) Embed(c EmbedConfig) (stage.Task, error) {
 	if err != nil {
 		return nil, err
 	}
-	spec := m.spec
-	if c.ModelOutput != "" || c.Pooling != NoPooling {
-		if spec, err = m.feed.vectors(m.file, m.folder, c.ModelOutput, c.Pooling); err != nil {
-			return nil, err
-		}
-	}
-	dim, err := m.dimensions(spec, c.Dimensions)
+	outputs, err := c.outputs()
 	if err != nil {
 		return nil, err
 	}
-	c.Output = orElse(c.Output, "embedding")
-	on := spec.normalize
-	if c.Normalize != AsModel {
-		on = c.Normalize == Always
+	spec, head, err := m.embedOutputs(&c, outputs)
+	if err != nil {
+		return nil, err
 	}
 	tokens := textColumn(c.Column, prefix)
 	tokens[0].Chunk = c.Chunk
 	return &textTask{model: m, spec: spec, name: "embed", tokens: tokens, tokenizer: tok,
-		batch: c.BatchSize, actors: c.Actors,
-		settings: map[string]any{"output": c.Output, "normalize": on, "dimensions": dim},
-		head:     &embedHead{name: c.Output, dim: dim, full: spec.dim, normalize: on}}, nil
+		batch: c.BatchSize, actors: c.Actors, settings: head.settings(), head: head}, nil
 }
 
-// dimensions is how many components of a spec's vectors are kept.
-func (m *Model) dimensions(spec *textSpec, asked int) (int, error) {
-	if asked < 0 || asked > spec.dim {
-		return 0, fmt.Errorf("infer: embed: %d dimensions were asked for: the vectors of %s have %d", asked, m.cfg.Path, spec.dim)
+// outputs are those that are asked for.
+func (c *EmbedConfig) outputs() ([]EmbedOutput, error) {
+	if len(c.Outputs) == 0 {
+		return []EmbedOutput{{orElse(c.Output, "embedding"), c.ModelOutput, c.Pooling}}, nil
+	}
+	if c.Output != "" || c.ModelOutput != "" || c.Pooling != NoPooling {
+		return nil, errors.New("infer: embed: Output, ModelOutput and Pooling are of one output, and there are Outputs as well: set them there")
+	}
+	seen := map[string]bool{}
+	for i, o := range c.Outputs {
+		if o.Output == "" {
+			return nil, fmt.Errorf("infer: embed: output %d has no column: set its Output", i+1)
+		}
+		if seen[o.Output] {
+			return nil, fmt.Errorf("infer: embed: two outputs have the column %q: give one of them another", o.Output)
+		}
+		seen[o.Output] = true
+	}
+	return c.Outputs, nil
+}
+
+// embedOutputs says how the model is run for those outputs, and which columns they become.
+func (m *Model) embedOutputs(c *EmbedConfig, outputs []EmbedOutput) (spec *textSpec, head embedHead, err error) {
+	for _, o := range outputs {
+		from := m.spec
+		if o.ModelOutput != "" || o.Pooling != NoPooling {
+			if from, err = m.feed.vectors(m.file, m.folder, o.ModelOutput, o.Pooling); err != nil {
+				return nil, nil, err
+			}
+		}
+		dim, err := m.dimensions(from.dim, c.Dimensions)
+		if err != nil {
+			return nil, nil, err
+		}
+		on := from.normalize
+		if c.Normalize != AsModel {
+			on = c.Normalize == Always
+		}
+		head = append(head, vectorColumn{name: o.Output, dim: dim, full: from.dim, normalize: on})
+		if spec == nil {
+			first := *from
+			spec = &first
+		} else {
+			spec.more = append(spec.more, from.textVector)
+		}
+	}
+	return spec, head, nil
+}
+
+// dimensions is how many components of vectors of full are kept.
+func (m *Model) dimensions(full, asked int) (int, error) {
+	if asked < 0 || asked > full {
+		return 0, fmt.Errorf("infer: embed: %d dimensions were asked for: the vectors of %s have %d", asked, m.cfg.Path, full)
 	}
 	if asked == 0 {
-		return spec.dim, nil
+		return full, nil
 	}
 	return asked, nil
 }
@@ -151,99 +195,4 @@ func positive(n, other int) int {
 		return other
 	}
 	return n
-}
-
-// embedHead writes vectors into the column as they are.
-type embedHead struct {
-	name      string
-	dim       int // of the column
-	full      int // of the model's vectors
-	normalize bool
-}
-
-func (h *embedHead) fields() []arrow.Field {
-	return []arrow.Field{{Name: h.name, Nullable: true, Type: arrow.FixedSizeListOf(int32(h.dim), arrow.PrimitiveTypes.Float32)}}
-}
-
-func (h *embedHead) prepare(context.Context, *caller) error { return nil }
-
-func (h *embedHead) begin(env stage.Env, n int) (columns, error) {
-	mem := env.Allocator(0)
-	c := &embedColumns{head: h, n: n, values: memory.NewResizableBuffer(mem), mem: mem}
-	c.values.Resize(n * h.dim * arrow.Float32SizeBytes)
-	c.floats = unsafe.Slice((*float32)(unsafe.Pointer(&c.values.Bytes()[0])), n*h.dim)
-	if h.dim < h.full {
-		c.whole = make([]float32, h.full)
-	}
-	return c, nil
-}
-
-// embedColumns is one fixed-size-list column, its values written in place.
-type embedColumns struct {
-	head   *embedHead
-	n      int
-	nulls  int
-	mem    memory.Allocator
-	values *memory.Buffer
-	valid  *memory.Buffer // nil while no row is null
-	floats []float32
-	whole  []float32 // a vector that is to be cut; nil: none is
-}
-
-func (c *embedColumns) of(row int32) []float32 {
-	return c.floats[int(row)*c.head.dim : (int(row)+1)*c.head.dim]
-}
-
-func (c *embedColumns) at(i int32) []float32 {
-	if c.whole != nil {
-		return c.whole
-	}
-	return c.of(i)
-}
-
-func (c *embedColumns) done(i int32) {
-	v := c.of(i)
-	if c.whole != nil {
-		copy(v, c.whole)
-	}
-	if c.head.normalize {
-		normalize(v)
-	}
-}
-
-func (c *embedColumns) null(i int32) {
-	if c.valid == nil {
-		c.valid = allValid(c.mem, c.n)
-	}
-	bitutil.ClearBit(c.valid.Bytes(), int(i))
-	clear(c.of(i))
-	c.nulls++
-}
-
-func (c *embedColumns) record() arrow.Record {
-	defer c.drop()
-	values := array.NewData(arrow.PrimitiveTypes.Float32, c.n*c.head.dim, []*memory.Buffer{nil, c.values}, nil, 0, 0)
-	defer values.Release()
-	field := c.head.fields()
-	data := array.NewData(field[0].Type, c.n, []*memory.Buffer{c.valid}, []arrow.ArrayData{values}, c.nulls, 0)
-	defer data.Release()
-	col := array.NewFixedSizeListData(data)
-	defer col.Release()
-	return array.NewRecord(arrow.NewSchema(field, nil), []arrow.Array{col}, int64(c.n))
-}
-
-func (c *embedColumns) drop() {
-	c.values.Release()
-	if c.valid != nil {
-		c.valid.Release()
-	}
-}
-
-// allValid is a validity bitmap of n set bits.
-func allValid(mem memory.Allocator, n int) *memory.Buffer {
-	b := memory.NewResizableBuffer(mem)
-	b.Resize(int(bitutil.BytesForBits(int64(n))))
-	clear(b.Bytes())
-	bitutil.SetBitsTo(b.Bytes(), 0, int64(n), true)
-	return b
 }

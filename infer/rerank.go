@@ -164,7 +164,7 @@ func (m *Model) Similarity(c SimilarityConfig) (stage.Task, error) {
 	if err != nil {
 		return nil, err
 	}
-	dim, err := m.dimensions(m.spec, c.Dimensions)
+	dim, err := m.dimensions(m.spec.dim, c.Dimensions)
 	if err != nil {
 		return nil, err
 	}

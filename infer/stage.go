@@ -100,14 +100,17 @@ type textStage struct {
 
 func (s *textStage) ID() stage.StageID {
 	t := s.task
+	var vectors []string
+	for _, v := range t.spec.all() {
+		vectors = append(vectors, v.output+" "+v.pooling.String())
+	}
 	raw, err := json.Marshal(struct {
 		Task      any
-		Output    string // of the model
-		Pooling   string
+		Vectors   []string // of a text: output and pooling
 		MaxTokens int
 		Batch     stage.Policy
 		Device    string `json:",omitempty"` // the CPU goes without: another gives other bits
-	}{t.settings, t.spec.output, t.spec.pooling.String(), t.model.maxTokens(), s.policy(), s.deviceName()})
+	}{t.settings, vectors, t.model.maxTokens(), s.policy(), s.deviceName()})
 	if err != nil {
 		raw = nil // settings are strings and numbers: they always are JSON
 	}

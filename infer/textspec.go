@@ -33,12 +33,18 @@ type textInput struct {
 	kind ElementType
 }
 
-// textSpec says how a text model is fed and where its vectors come out.
+// textSpec says how a text model is fed and which vectors come out of it.
 type textSpec struct {
-	inputs  []textInput
-	batch   int  // rows of each run; 0: any number
-	tokens  int  // tokens of each row; 0: any number
-	left    bool // padding stands before the tokens
+	inputs []textInput
+	batch  int  // rows of each run; 0: any number
+	tokens int  // tokens of each row; 0: any number
+	left   bool // padding stands before the tokens
+	textVector
+	more []textVector // that the same runs give beside the first
+}
+
+// textVector is a vector of a text, and the output that it is taken from.
+type textVector struct {
 	output  string
 	kind    ElementType // of the output
 	dim     int
@@ -64,11 +70,28 @@ func newTextSpec(m *modelFile, f *folder) (*textSpec, error) {
 
 // ports are those of a session that runs the model so.
 func (s *textSpec) ports() ports {
-	p := ports{outputs: []string{s.output}}
+	var p ports
 	for _, in := range s.inputs {
 		p.inputs = append(p.inputs, in.name)
 	}
+	for _, out := range s.results() {
+		p.outputs = append(p.outputs, out.output)
+	}
 	return p
+}
+
+// all are the vectors of a text, in their order.
+func (s *textSpec) all() []textVector { return append([]textVector{s.textVector}, s.more...) }
+
+// results are the outputs of a run: each one once, whatever is taken of it.
+func (s *textSpec) results() []textVector {
+	var out []textVector
+	for _, v := range s.all() {
+		if !slices.ContainsFunc(out, func(o textVector) bool { return o.output == v.output }) {
+			out = append(out, v)
+		}
+	}
+	return out
 }
 
 // takes says whether the model has an input of a role.
@@ -277,17 +300,17 @@ func (s *textSpec) fixed(n, length int) (int, int) {
 	return n, length
 }
 
-// outputShape is that of the output of a run.
-func (s *textSpec) outputShape(n, length int) []int64 {
-	if s.pooling == NoPooling {
-		return []int64{int64(n), int64(s.dim)}
+// shape is that of the output of a run.
+func (v *textVector) shape(n, length int) []int64 {
+	if v.pooling == NoPooling {
+		return []int64{int64(n), int64(v.dim)}
 	}
-	return []int64{int64(n), int64(length), int64(s.dim)}
+	return []int64{int64(n), int64(length), int64(v.dim)}
 }
 
-func (s *textSpec) outputBytes(n, length int) int {
-	if s.pooling == NoPooling {
+func (v *textVector) bytes(n, length int) int {
+	if v.pooling == NoPooling {
 		length = 1
 	}
-	return n * length * s.dim * s.kind.size()
+	return n * length * v.dim * v.kind.size()
 }

@@ -8,23 +8,25 @@ import (
 	"github.com/penstock-data/penstock/stage"
 )
 
-// marked is a task whose new column says which model made it, so that a search knows.
+// marked is a task whose new columns say which model made them, so that a search knows.
 type marked struct {
 	stage.Task
-	column, model string
+	columns []string
+	model   string
 }
 
 func (m marked) Expand(p stage.Placement) ([]stage.Stage, error) {
 	stages, err := m.Task.Expand(p)
 	for i := range stages {
-		stages[i] = markedStage{stages[i], m.column, m.model}
+		stages[i] = markedStage{stages[i], m.columns, m.model}
 	}
 	return stages, err
 }
 
 type markedStage struct {
 	stage.Stage
-	column, model string
+	columns []string
+	model   string
 }
 
 func (m markedStage) Bind(in []*arrow.Schema) (*stage.Bound, error) {
@@ -34,7 +36,7 @@ func (m markedStage) Bind(in []*arrow.Schema) (*stage.Bound, error) {
 	}
 	adds := slices.Clone(b.Need.Adds)
 	for i, f := range adds {
-		if f.Name == m.column {
+		if slices.Contains(m.columns, f.Name) {
 			adds[i].Metadata = arrow.NewMetadata([]string{modelKey}, []string{m.model})
 		}
 	}

@@ -76,16 +76,24 @@ func (s *Inference) inference() *Inference { return s }
 // Embed adds embeddings of a column of text, as fixed_size_list<float32>.
 type Embed struct {
 	Inference
-	Column      string `yaml:"column"`                   // of text; empty: "text"
-	Output      string `yaml:"output"`                   // empty: "embedding"
-	Normalize   *bool  `yaml:"normalize"`                // to length 1; nil: as the model's files say
-	Prompt      string `yaml:"prompt"`                   // put before every text: the name of one of the model's, or a text with a space or a colon; none: none; empty: the model's default
-	ModelOutput string `yaml:"model_output"`             // which output of the model; empty: the usual ones
-	Pooling     string `yaml:"pooling"`                  // mean, cls, max or lasttoken; empty: the model's
-	Dimensions  int    `yaml:"dimensions" check:"min=1"` // the first ones of a vector; 0: all
-	Chunk       int    `yaml:"chunk" check:"min=1"`      // cut long texts into rows of so many tokens; 0: cut them off at the model's limit
-	Overlap     int    `yaml:"overlap" check:"min=0"`    // tokens that a chunk shares with the one before
-	Average     bool   `yaml:"average_chunks"`           // rows stay whole, with the mean of their chunks' embeddings
+	Column      string        `yaml:"column"`                   // of text; empty: "text"
+	Output      string        `yaml:"output"`                   // empty: "embedding"
+	Normalize   *bool         `yaml:"normalize"`                // to length 1; nil: as the model's files say
+	Prompt      string        `yaml:"prompt"`                   // put before every text: the name of one of the model's, or a text with a space or a colon; none: none; empty: the model's default
+	ModelOutput string        `yaml:"model_output"`             // which output of the model; empty: the usual ones
+	Pooling     string        `yaml:"pooling"`                  // mean, cls, max or lasttoken; empty: the model's
+	Outputs     []EmbedOutput `yaml:"outputs"`                  // several embeddings of a text from one run, in the place of output, model_output and pooling
+	Dimensions  int           `yaml:"dimensions" check:"min=1"` // the first ones of a vector; 0: all
+	Chunk       int           `yaml:"chunk" check:"min=1"`      // cut long texts into rows of so many tokens; 0: cut them off at the model's limit
+	Overlap     int           `yaml:"overlap" check:"min=0"`    // tokens that a chunk shares with the one before
+	Average     bool          `yaml:"average_chunks"`           // rows stay whole, with the mean of their chunks' embeddings
+}
+
+// EmbedOutput is one of several embeddings of a text.
+type EmbedOutput struct {
+	Output      string `yaml:"output" check:"required"` // its column
+	ModelOutput string `yaml:"model_output"`            // as in Embed
+	Pooling     string `yaml:"pooling"`                 // as in Embed
 }
 
 // Add opens the model's description; its weights are loaded when rows come.
@@ -94,16 +102,9 @@ func (s Embed) Add(ctx context.Context, env *Env, d *pipeline.Dataset) (*pipelin
 	if err != nil {
 		return nil, err
 	}
-	cfg := infer.EmbedConfig{Column: orElse(s.Column, "text"), Output: orElse(s.Output, "embedding"), Prompt: s.Prompt, ModelOutput: s.ModelOutput,
-		Dimensions: s.Dimensions, Chunk: infer.Chunk{Tokens: s.Chunk, Overlap: s.Overlap, Together: s.Average}}
-	if cfg.Pooling, err = infer.ParsePooling(s.Pooling); err != nil {
+	cfg, err := s.config()
+	if err != nil {
 		return nil, err
-	}
-	if s.Normalize != nil {
-		cfg.Normalize = infer.Never
-		if *s.Normalize {
-			cfg.Normalize = infer.Always
-		}
 	}
 	actors, batch := s.pool(env)
 	cfg.Actors, cfg.BatchSize = actors, batch.rows()
@@ -111,7 +112,8 @@ func (s Embed) Add(ctx context.Context, env *Env, d *pipeline.Dataset) (*pipelin
 	if err != nil {
 		return nil, err
 	}
-	d = d.Run(marked{task, cfg.Output, s.Model}, batch.stageConfig(env.Name))
+	columns := s.columns()
+	d = d.Run(marked{task, columns, s.Model}, batch.stageConfig(env.Name))
 	if !s.Average {
 		return d, nil
 	}
@@ -119,7 +121,40 @@ func (s Embed) Add(ctx context.Context, env *Env, d *pipeline.Dataset) (*pipelin
 	if err != nil {
 		return nil, err
 	}
-	return d.Collect(cfg.Output).Run(marked{average, cfg.Output, s.Model}, pipeline.StageConfig{Name: env.Name}), nil
+	return d.Collect(columns...).Run(marked{average, columns, s.Model}, pipeline.StageConfig{Name: env.Name}), nil
+}
+
+func (s *Embed) config() (cfg infer.EmbedConfig, err error) {
+	cfg = infer.EmbedConfig{Column: orElse(s.Column, "text"), Output: s.Output, Prompt: s.Prompt, ModelOutput: s.ModelOutput,
+		Dimensions: s.Dimensions, Chunk: infer.Chunk{Tokens: s.Chunk, Overlap: s.Overlap, Together: s.Average}}
+	if cfg.Pooling, err = infer.ParsePooling(s.Pooling); err != nil {
+		return cfg, err
+	}
+	for _, o := range s.Outputs {
+		pooling, err := infer.ParsePooling(o.Pooling)
+		if err != nil {
+			return cfg, err
+		}
+		cfg.Outputs = append(cfg.Outputs, infer.EmbedOutput{Output: o.Output, ModelOutput: o.ModelOutput, Pooling: pooling})
+	}
+	if s.Normalize != nil {
+		cfg.Normalize = infer.Never
+		if *s.Normalize {
+			cfg.Normalize = infer.Always
+		}
+	}
+	return cfg, nil
+}
+
+// columns are those of the embeddings.
+func (s *Embed) columns() (out []string) {
+	for _, o := range s.Outputs {
+		out = append(out, o.Output)
+	}
+	if out == nil {
+		out = []string{orElse(s.Output, "embedding")}
+	}
+	return out
 }
 
 // Infer takes columns of numbers through a model of any kind, and adds a column for each of

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/penstock-data/penstock/job"
@@ -124,25 +125,27 @@ func (c *zeroshotCmd) Run(ctx context.Context, a *app) error {
 
 type embedCmd struct {
 	modelFlags    `embed:""`
-	Prompt        string `placeholder:"NAME|TEXT" help:"Put before every text: one of the model's prompts by its name, or a text with a space or a colon in it. none: none. Default: the model's default prompt, if it has one."`
-	Pooling       string `enum:"model,mean,cls,max,lasttoken" default:"model" help:"How the vectors of tokens become one: ${enum}."`
-	Normalize     *bool  `placeholder:"true" negatable:"" help:"Bring embeddings to length 1. Default: as the model's files say."`
-	Dimensions    int    `placeholder:"N" help:"Keep the first N dimensions, for models that were trained for it (Matryoshka)."`
-	ModelOutput   string `placeholder:"NAME" help:"The output of the model that is taken. Default: the usual ones."`
-	Chunk         int    `placeholder:"TOKENS" help:"Cut long texts into rows of so many tokens, with the columns chunk, chunk_start and chunk_end. Default: cut them off at the model's limit."`
-	Overlap       int    `placeholder:"N" help:"With --chunk: tokens that a chunk shares with the one before."`
-	AverageChunks bool   `help:"With --chunk: rows stay whole, with the mean of their chunks' embeddings."`
+	Prompt        string   `placeholder:"NAME|TEXT" help:"Put before every text: one of the model's prompts by its name, or a text with a space or a colon in it. none: none. Default: the model's default prompt, if it has one."`
+	Pooling       string   `enum:"model,mean,cls,max,lasttoken" default:"model" help:"How the vectors of tokens become one: ${enum}."`
+	Normalize     *bool    `placeholder:"true" negatable:"" help:"Bring embeddings to length 1. Default: as the model's files say."`
+	Dimensions    int      `placeholder:"N" help:"Keep the first N dimensions, for models that were trained for it (Matryoshka)."`
+	ModelOutput   string   `placeholder:"NAME" help:"The output of the model that is taken. Default: the usual ones."`
+	Outputs       []string `sep:"," placeholder:"OUTPUT[:POOLING]=COLUMN" help:"Several embeddings of each text, from one run of the model: its outputs, how the vectors of tokens become one, and the columns. An OUTPUT that is left out is one of the usual ones. Default: one, as --model-output and --pooling say."`
+	Chunk         int      `placeholder:"TOKENS" help:"Cut long texts into rows of so many tokens, with the columns chunk, chunk_start and chunk_end. Default: cut them off at the model's limit."`
+	Overlap       int      `placeholder:"N" help:"With --chunk: tokens that a chunk shares with the one before."`
+	AverageChunks bool     `help:"With --chunk: rows stay whole, with the mean of their chunks' embeddings."`
 	textFlags     `embed:""`
 	inOut         `embed:""`
 	jobFlags      `embed:""`
 }
 
 func (embedCmd) Help() string {
-	return `Adds the column embedding (fixed_size_list<float32>). A null text has a null embedding.
+	return `Adds the column embedding (fixed_size_list<float32>), or those of --outputs. A null text has a null embedding.
 
 Example:
 
     penstock embed --model build/models/all-MiniLM-L6-v2 --input in/*.parquet --column text --output out
+    penstock embed --model DIR --outputs sentence_embedding=whole,last_hidden_state:cls=first --input in/*.parquet --output out
 `
 }
 
@@ -152,8 +155,34 @@ func (c *embedCmd) Run(ctx context.Context, a *app) error {
 	}
 	step := job.Embed{Inference: c.reads(&c.modelFlags), Prompt: c.Prompt, Column: c.Column, Pooling: c.Pooling, Normalize: c.Normalize,
 		Dimensions: c.Dimensions, ModelOutput: c.ModelOutput, Chunk: c.Chunk, Overlap: c.Overlap, Average: c.AverageChunks}
+	var err error
+	if step.Outputs, err = c.outputs(); err != nil {
+		return err
+	}
 	return a.execute(ctx, c.job(&c.jobFlags, job.Stage{Name: "embed", Step: step}), &c.jobFlags)
 }
+
+// outputs reads --outputs. Names of outputs may have colons in them: one is taken for a pooling
+// where it stands before the name of one.
+func (c *embedCmd) outputs() (out []job.EmbedOutput, err error) {
+	if len(c.Outputs) > 0 && (c.ModelOutput != "" || c.Pooling != "model") {
+		return nil, misuse{errors.New("--model-output and --pooling are of one output: write them into --outputs, as OUTPUT:POOLING=COLUMN")}
+	}
+	for _, item := range c.Outputs {
+		at := strings.LastIndexByte(item, '=')
+		if at < 0 || at == len(item)-1 {
+			return nil, misuse{fmt.Errorf("--outputs: %q is not OUTPUT[:POOLING]=COLUMN", item)}
+		}
+		o := job.EmbedOutput{ModelOutput: item[:at], Output: item[at+1:]}
+		if colon := strings.LastIndexByte(o.ModelOutput, ':'); colon >= 0 && slices.Contains(poolings, o.ModelOutput[colon+1:]) {
+			o.ModelOutput, o.Pooling = o.ModelOutput[:colon], o.ModelOutput[colon+1:]
+		}
+		out = append(out, o)
+	}
+	return out, nil
+}
+
+var poolings = []string{"model", "mean", "cls", "max", "lasttoken"}
 
 type nerCmd struct {
 	modelFlags  `embed:""`

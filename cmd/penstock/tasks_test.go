@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
@@ -145,6 +146,48 @@ func TestEmbedChunks(t *testing.T) {
 	r := penstock(t, "embed", "--model", "m", "--overlap", "2", "--input", in, "--output", "nowhere")
 	assert.Equal(t, 2, r.code)
 	assert.Contains(t, r.stderr, "need --chunk=TOKENS")
+}
+
+// TestEmbedOutputs: several columns of one run, by flags and by a job file; each says which
+// model made it.
+func TestEmbedOutputs(t *testing.T) {
+	in := write(t, "in.jsonl", `{"text":"a b c"}`+"\n"+`{"text":null}`+"\n")
+	dir := t.TempDir()
+	run := func(name string, args ...string) []map[string]any {
+		out := filepath.Join(dir, name)
+		r := penstock(t, append([]string{"embed", "--model", tiny(t, "models", "several"), "--input", in, "--output", out, "--format", "jsonl"}, args...)...)
+		require.Equal(t, 0, r.code, r.stderr)
+		return rows(t, out)
+	}
+	both := run("both", "--outputs", "sentence_embedding=whole,last_hidden_state:cls=first")
+	whole, first := run("whole", "--model-output", "sentence_embedding"), run("first", "--pooling", "cls")
+	assert.Equal(t, []map[string]any{{"text": "a b c", "whole": whole[0]["embedding"], "first": first[0]["embedding"]}, {"text": nil, "whole": nil, "first": nil}}, both)
+	usual := run("usual", "--outputs", ":cls=first,last_hidden_state=mean")
+	assert.Equal(t, both[0]["first"], usual[0]["first"])
+	assert.Equal(t, run("mean")[0]["embedding"], usual[0]["mean"])
+
+	job := write(t, "job.yaml", fmt.Sprintf(`
+source: {path: %q}
+stages:
+  - embed:
+      model: %q
+      outputs:
+        - {output: whole, model_output: sentence_embedding}
+        - {output: first, pooling: cls}
+sink: {path: %q, format: parquet}
+`, in, tiny(t, "models", "several"), filepath.Join(dir, "job")))
+	r := penstock(t, "run", job)
+	require.Equal(t, 0, r.code, r.stderr)
+	for _, column := range []string{"whole", "first"} {
+		r = penstock(t, "search", "a b c", "--in", filepath.Join(dir, "job"), "--column", column)
+		require.Equal(t, 0, r.code, "the column says which model made it: %s", r.stderr)
+	}
+
+	for _, bad := range [][]string{{"--outputs", "a"}, {"--outputs", "a:cls="}, {"--outputs", "a=b", "--pooling", "cls"}, {"--outputs", "a=b", "--model-output", "c"}} {
+		r := penstock(t, append([]string{"embed", "--model", "m", "--input", in, "--output", "nowhere"}, bad...)...)
+		assert.Equal(t, 2, r.code, bad)
+		assert.Contains(t, r.stderr, "--outputs")
+	}
 }
 
 // TestCacheFlag: a second run finds what the first one kept, and gives the same.

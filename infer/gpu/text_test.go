@@ -64,20 +64,23 @@ func embed(t *testing.T, cfg infer.Config, task infer.EmbedConfig, rec arrow.Rec
 		if err != nil {
 			return embedded{}, err
 		}
-		list := rec.Column(2).(*array.FixedSizeList)
-		dim := int(list.DataType().(*arrow.FixedSizeListType).Len())
-		values := list.ListValues().(*array.Float32).Float32Values()
 		for i := range int(rec.NumRows()) {
 			out.numbers = append(out.numbers, rec.Column(0).(*array.Int64).Value(i))
-			var v []float32
-			if list.IsValid(i) {
-				at := (i + list.Data().Offset()) * dim
-				v = append(v, values[at:at+dim]...)
-			}
-			out.vectors = append(out.vectors, v)
+			out.vectors = append(out.vectors, vectors(rec.Columns()[2:], i))
 		}
 	}
 	return out, nil
+}
+
+// vectors are those of row i of the columns, one behind the other; nil: null.
+func vectors(columns []arrow.Array, i int) (out []float32) {
+	for _, col := range columns {
+		list := col.(*array.FixedSizeList)
+		if from, to := list.ValueOffsets(i); list.IsValid(i) {
+			out = append(out, list.ListValues().(*array.Float32).Float32Values()[from:to]...)
+		}
+	}
+	return out
 }
 
 func same(t *testing.T, want, got embedded, tolerance float64, what string) {
@@ -121,6 +124,22 @@ func TestTextJobsGiveWhatTheCPUGives(t *testing.T) {
 			require.Positive(t, c.Copies, what)
 		}
 	}
+}
+
+// TestSeveralOutputsOnADevice takes vectors of two outputs of the model, and two of one of them.
+func TestSeveralOutputsOnADevice(t *testing.T) {
+	rec := texts(200)
+	defer rec.Release()
+	cfg := infer.Config{Path: "../testdata/models/several", RunTokens: 96}
+	task := infer.EmbedConfig{Dimensions: 5, Outputs: []infer.EmbedOutput{{Output: "mean", Pooling: infer.MeanPooling},
+		{Output: "whole", ModelOutput: "sentence_embedding"}, {Output: "first", Pooling: infer.CLSPooling}}}
+	want, err := embed(t, cfg, task, rec, pipeline.Config{})
+	require.NoError(t, err)
+	require.Len(t, want.vectors[0], 15)
+	machine(t, cudaemu.Config{MaxDelay: late})
+	got, err := embed(t, cfg, task, rec, pipeline.Config{GPUs: []int{0}})
+	require.NoError(t, err)
+	same(t, want, got, 1e-5, "several outputs")
 }
 
 func TestMiniLMOnADevice(t *testing.T) {
