@@ -29,7 +29,8 @@
 //     yield next: the mean of what was seen, but no less than the peak, which fades. Past its
 //     share an operator leaves room to one further downstream that waits for some and holds
 //     no more, or readers would take, block by block, what an expanding stage needs at once.
-//   - order: a task may not run more than Window tasks, or sets, ahead of the oldest unfinished one.
+//   - order: a task may not run more than Window tasks, or sets, ahead of the oldest unfinished
+//     one, unless it is pinned to a worker.
 //   - rate: with [ByRate], a source's task starts only within the measured rate.
 //   - turn: an operator that is paused gets none, since nobody can use what it makes yet:
 //     the later sides of a union, and the side of a zip that is ahead.
@@ -43,7 +44,7 @@
 //   - liveness: when nothing runs, no worker is being opened and nothing may run, the head
 //     of the operator furthest downstream runs alone, over the limit if it must be. That is
 //     counted.
-//   - pools: their fewest workers are opened at once. From the seconds and bytes of finished
+//   - pools: their fewest workers are opened at once, and before any others. From the seconds and bytes of finished
 //     tasks follows how many tasks of each operator must run at once for a byte per second to
 //     leave the sources, and the highest rate that CPUs, devices and the largest sizes allow:
 //     each pool goes in one decision to what that rate asks for, the last one with a pile
@@ -52,6 +53,11 @@
 //     place for another at once if the job gets 5 % faster; else pools shrink when they were
 //     too large for a while. A worker has a share of one device, which it keeps until it is
 //     closed.
+//   - devices: the workers of a lost one get no more tasks, and are closed once nothing runs in
+//     them. Tasks that come back stand in line in their old places. Where the fewest workers of
+//     all pools have no room on the devices that are left, they become fewer, down to one; where
+//     that one has no room beside the workers that are open, these make room, and no other is
+//     opened on a device before they have. If there is no room for one of each, the job ends.
 //
 // The first three stand above all others. An operator that lacks something has the name of
 // the rule in its state.

@@ -98,6 +98,31 @@ func Mutants() []Mutant {
 				return 0, true
 			}
 		}},
+		{"places workers on a lost device", "on a lost device", func(r *rules) {
+			r.lose = func(devices, int) {}
+		}},
+		{"gives the workers of a lost device more work", "on a lost device", func(r *rules) {
+			r.drain = func(*workers, *worker) {}
+		}},
+		{"forgets what comes back from a lost device", "runnable, and left", func(r *rules) {
+			r.again = func(*op, queued) {}
+		}},
+		{"puts what comes back from a lost device behind all else", "out of order", func(r *rules) {
+			r.again = func(o *op, q queued) { o.queue.push(q) }
+		}},
+		{"gives up when a device is lost, though others are left", "gave up without need", func(r *rules) {
+			r.fewest = func(s *Scheduler) ([]int, int) {
+				for i := range s.ops {
+					if s.ops[i].GPU > 0 && !s.ops[i].stopped {
+						return nil, i
+					}
+				}
+				return s.fewestThatFit()
+			}
+		}},
+		{"makes no room on the devices that are left for a pool that has none", "stuck", func(r *rules) {
+			r.beside = func(devices, []Op, []int) bool { return true }
+		}},
 		{"has no liveness rule", "stuck", func(r *rules) {
 			r.alone = func(*Scheduler) {}
 		}},

@@ -19,11 +19,13 @@ func TestMutantsAreCaught(t *testing.T) {
 			for seed := range uint64(mutantJobs) {
 				cfg, _ := sim.Random(seed)
 				cfg = sim.WithFaults(cfg, seed)
-				if seed%2 == 1 {
+				switch seed % 4 {
+				case 1:
 					cfg = sim.WithPools(cfg, seed)
-				}
-				if seed%4 == 2 {
+				case 2:
 					cfg = sim.WithAdmission(cfg, seed)
+				case 3:
+					cfg = sim.WithLostDevices(cfg, seed)
 				}
 				if seed%3 == 1 {
 					cfg, _ = sim.WithSets(cfg, seed)

@@ -213,7 +213,7 @@ func (s *Scheduler) startable(o *op, q queued) Rule {
 	switch {
 	case !o.workers.has(q):
 		return RuleWorkers
-	case !s.rules.window(o, q.set):
+	case !q.pin && !s.rules.window(o, q.set): // a pool may have to close all its workers before others go on
 		return RuleOrder
 	case !s.rules.admit(s, o):
 		return RuleRate

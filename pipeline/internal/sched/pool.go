@@ -1,19 +1,22 @@
 package sched
 
 import (
+	"cmp"
 	"maps"
+	"math"
 	"slices"
 )
 
 // pool is the workers of an operator that the scheduler itself opens and closes.
 type pool struct {
-	want   int         // workers, by the last decision
-	open   int         // being opened or up, without those that are being closed
-	next   int         // number of the next one
-	device map[int]int // of each that holds a share of one
-	above  float64     // seconds for which more were open than the rates ask for
-	full   bool        // there is no place for another now
-	idle   float64     // seconds for which there was nothing to do
+	want   int          // workers, by the last decision
+	open   int          // being opened or up, without those that are being closed
+	next   int          // number of the next one
+	device map[int]int  // of each that holds a share of one
+	above  float64      // seconds for which more were open than the rates ask for
+	full   bool         // there is no place for another now
+	going  map[int]bool // those that make room for others behind the loss of a device
+	idle   float64      // seconds for which there was nothing to do
 }
 
 const (
@@ -80,21 +83,28 @@ func (s *Scheduler) closeIdle(o *op) {
 	}
 }
 
-// retire closes a worker if its pool is too large and nothing runs in it.
+// retire closes a worker if nothing runs in it and its pool is too large, its device is lost, or
+// it is to make room.
 func (s *Scheduler) retire(o *op, w *worker) {
-	if o.Max == 0 || o.pool.open <= o.pool.want || w.gone || w.closed || !s.rules.idle(o, w) {
+	goes := w.closed || o.pool.going[w.id] || o.pool.open > o.pool.want
+	if o.Max == 0 || !goes || w.gone || w.told || !s.rules.idle(o, w) {
 		return
 	}
-	o.workers.close(w)
-	o.pool.open--
+	if !w.closed {
+		o.workers.close(w)
+		o.pool.open--
+	}
+	w.told = true
 	s.act(Action{Kind: CloseWorker, Op: o.index, Worker: w.id, Device: o.pool.deviceOf(w.id)})
 }
 
-// openWanted opens all workers that pools want and that there is a place for, the largest
-// shares first, since they are the hardest to place.
+// openWanted opens all workers that pools want and that there is a place for: those of pools that
+// have less than their fewest first, and of these the largest shares, since they are the hardest
+// to place.
 func (s *Scheduler) openWanted() {
+	packed := s.packed()
 	for i := range s.ops {
-		s.ops[i].pool.full = false
+		s.ops[i].pool.full = !packed && s.ops[i].GPU > 0
 	}
 	for {
 		best := -1
@@ -103,7 +113,7 @@ func (s *Scheduler) openWanted() {
 			if o.Max == 0 || o.stopped || o.pool.open >= o.pool.want || o.pool.full {
 				continue
 			}
-			if best < 0 || o.GPU >= s.ops[best].GPU {
+			if best < 0 || o.opensBefore(&s.ops[best]) {
 				best = i
 			}
 		}
@@ -112,6 +122,13 @@ func (s *Scheduler) openWanted() {
 		}
 		s.openOne(best)
 	}
+}
+
+func (o *op) opensBefore(other *op) bool {
+	if short := o.pool.open < o.Op.Workers; short != (other.pool.open < other.Op.Workers) {
+		return short
+	}
+	return o.GPU >= other.GPU
 }
 
 func (s *Scheduler) openOne(i int) {
@@ -135,13 +152,28 @@ func (s *Scheduler) placeFree(o *op, id int, w *worker) {
 	if o.Max == 0 {
 		return
 	}
-	if w == nil || !w.closed {
+	device := o.pool.deviceOf(id)
+	if left := s.devices.lost(device); w == nil && !left || w != nil && !w.closed {
 		o.pool.open--
 	}
-	if device, ok := o.pool.device[id]; ok {
+	if delete(o.pool.going, id); device >= 0 {
 		delete(o.pool.device, id)
 		s.devices.giveBack(device, o.GPU)
 	}
+	s.unpin(o, id)
+}
+
+// unpin drops the tasks that only a worker of a pool could run that is gone.
+func (s *Scheduler) unpin(o *op, worker int) {
+	rest := fifo[queued]{}
+	for _, q := range o.pinned.all() {
+		if q.worker == worker {
+			s.finish(o, q.set)
+		} else {
+			rest.push(q)
+		}
+	}
+	o.pinned = rest
 }
 
 func (p *pool) deviceOf(worker int) int {
@@ -151,7 +183,7 @@ func (p *pool) deviceOf(worker int) int {
 	return -1
 }
 
-// devices is how much of each device is free.
+// devices is how much of each device is free: of a lost one, less than any share.
 type devices []float64
 
 func newDevices(n int) devices {
@@ -184,3 +216,47 @@ func (d devices) take(share float64) (int, bool) {
 }
 
 func (d devices) giveBack(device int, share float64) { d[device] += share }
+
+// placeAll takes a place for n workers of each operator, the largest shares first, as they are
+// opened. It gives the operator for which there was no place, and how many of it had one; -1: all
+// have.
+func (d devices) placeAll(ops []Op, n []int) (without, placed int) {
+	order := make([]int, len(ops))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(ops[b].GPU, ops[a].GPU) })
+	for _, i := range order {
+		for placed := range n[i] {
+			if _, ok := d.take(ops[i].GPU); !ok {
+				return i, placed
+			}
+		}
+	}
+	return -1, 0
+}
+
+func (d devices) lose(device int) { d[device] = math.Inf(-1) }
+
+func (d devices) lost(device int) bool { return device >= 0 && math.IsInf(d[device], -1) }
+
+// empty are the devices that are left as they are without workers.
+func (d devices) empty() devices {
+	out := newDevices(len(d))
+	for k := range d {
+		if d.lost(k) {
+			out.lose(k)
+		}
+	}
+	return out
+}
+
+// left is how many devices are not lost.
+func (d devices) left() (n int) {
+	for k := range d {
+		if !d.lost(k) {
+			n++
+		}
+	}
+	return n
+}

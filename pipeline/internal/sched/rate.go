@@ -149,7 +149,7 @@ func (s *Scheduler) mostTasks(o *op) int {
 	case o.Max == 0:
 		n = max(len(o.workers.up)+o.opening, 1)
 	case o.GPU > 0:
-		n = min(n, s.limits.GPUs*int(1/o.GPU+sharesError))
+		n = min(n, s.devices.left()*int(1/o.GPU+sharesError))
 	}
 	return n * o.Calls
 }
@@ -177,7 +177,7 @@ func (s *Scheduler) placeable(want []int) bool {
 	for i, n := range want {
 		shares += float64(n) * s.ops[i].GPU
 	}
-	return shares <= float64(s.limits.GPUs)+1e-6
+	return shares <= float64(s.devices.left())+1e-6
 }
 
 // rateNow is the rate that the pools allow as they are meant to be now.

@@ -19,6 +19,11 @@ type rules struct {
 	idle    func(o *op, w *worker) bool                          // pools: may the worker be closed
 	most    func(o *op) int                                      // pools: workers at most
 	place   func(d devices, share float64) (device int, ok bool) // pools: where a worker goes
+	lose    func(d devices, device int)                          // devices: nothing is placed on it any more
+	drain   func(ws *workers, w *worker)                         // devices: the worker of a lost one gets no more tasks
+	again   func(o *op, q queued)                                // devices: a task that comes back stands in line
+	fewest  func(s *Scheduler) (fewest []int, without int)       // devices: what of the pools fits on those that are left
+	beside  func(free devices, ops []Op, missing []int) bool     // devices: have all missing workers a place on what is free
 	opening func(s *Scheduler) bool                              // liveness: is a worker still to come
 	alone   func(s *Scheduler)                                   // liveness
 }
@@ -38,12 +43,20 @@ func thePolicy() rules {
 		// a stopped operator has its turn: what it has left goes, whoever waits
 		turn: func(o *op) bool { return !o.paused || o.stopped },
 		// fractional tokens are rounded
-		cpu:     func(s *Scheduler, o *op) bool { return o.CPU <= s.cpus+1e-9 },
-		before:  func(a, b *op) bool { return a.ahead() < b.ahead() },
-		keep:    (*Scheduler).keepFor,
-		idle:    func(o *op, w *worker) bool { return w.free == o.Calls },
-		most:    func(o *op) int { return o.Max },
-		place:   devices.take,
+		cpu:    func(s *Scheduler, o *op) bool { return o.CPU <= s.cpus+1e-9 },
+		before: func(a, b *op) bool { return a.ahead() < b.ahead() },
+		keep:   (*Scheduler).keepFor,
+		idle:   func(o *op, w *worker) bool { return w.free == o.Calls },
+		most:   func(o *op) int { return o.Max },
+		place:  devices.take,
+		lose:   devices.lose,
+		drain:  (*workers).close,
+		again:  (*op).again,
+		fewest: (*Scheduler).fewestThatFit,
+		beside: func(free devices, ops []Op, missing []int) bool {
+			without, _ := free.placeAll(ops, missing)
+			return without < 0
+		},
 		opening: (*Scheduler).opening,
 		alone:   (*Scheduler).keepAlive,
 	}

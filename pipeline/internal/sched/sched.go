@@ -70,9 +70,12 @@ type Scheduler struct {
 	over    int64 // of the common part that is in use
 	used    int64 // held and reserved over all operators
 	cpus    float64
-	limits  Config // what there is of CPUs and devices
+	limits  Config // what there was of CPUs and devices at first
 	devices devices
-	short   int // of the operators further downstream than the one looked at that wait for room, the first; -1: none
+	refit   bool // a device was lost, or a pool that others had no room beside has ended
+	without bool // there was no room for all pools
+	packing bool // workers make room on the devices that are left
+	short   int  // of the operators further downstream than the one looked at that wait for room, the first; -1: none
 	running int
 	alone   int64 // times that liveness went over the limit
 	acts    []Action
@@ -90,7 +93,7 @@ func newScheduler(cfg Config, policy rules) *Scheduler {
 		s.ops[i] = op{
 			Op: o, index: i, opening: o.Workers,
 			workers: workers{up: map[int]*worker{}},
-			pool:    pool{device: map[int]int{}},
+			pool:    pool{device: map[int]int{}, going: map[int]bool{}},
 			tasks:   map[int64]*task{}, behind: map[int64]int64{}, done: map[int64]bool{}, left: map[int64]int{},
 			est: estimate{mean: float64(o.Estimate), peak: float64(o.Estimate)},
 		}
@@ -114,9 +117,15 @@ func (s *Scheduler) Apply(events ...Event) []Action {
 			s.setLimit(ev.Bytes)
 		case Tick:
 			s.tick(ev.Seconds)
+		case DeviceLost:
+			s.lose(ev.Device)
 		default:
 			s.apply(&s.ops[ev.Op], ev)
 		}
+	}
+	if s.refit {
+		s.refit = false
+		s.fit()
 	}
 	s.openWanted()
 	s.acceptBlocks()
@@ -166,7 +175,11 @@ func (s *Scheduler) apply(o *op, ev Event) {
 		o.opening++
 	case WorkerUp:
 		o.opening--
-		s.retire(o, o.workers.add(ev.Worker, o.Calls))
+		w := o.workers.add(ev.Worker, o.Calls)
+		if s.devices.lost(o.pool.deviceOf(ev.Worker)) {
+			s.rules.drain(&o.workers, w)
+		}
+		s.retire(o, w)
 	case WorkerDown:
 		w := o.workers.remove(ev.Worker)
 		if w == nil {
@@ -187,7 +200,13 @@ func (s *Scheduler) apply(o *op, ev Event) {
 		if len(o.In) == 0 {
 			s.admission.made(o.tasks[ev.Task])
 		}
-		s.taskDone(o, ev.Task)
+		s.finish(o, s.taskLeaves(o, ev.Task))
+	case Returned:
+		if set := s.taskLeaves(o, ev.Task); o.stopped {
+			s.finish(o, set)
+		} else {
+			s.rules.again(o, queued{id: ev.Task, set: set, bytes: ev.Bytes})
+		}
 	case Free:
 		s.use(o, -ev.Bytes, 0)
 		if ev.Part && !o.stopped {
@@ -197,6 +216,7 @@ func (s *Scheduler) apply(o *op, ev Event) {
 		o.paused = ev.Kind == Pause
 	case Stop:
 		o.stopped, o.stuck = true, 0
+		s.refit = s.refit || s.without
 		clear(o.behind)
 		for _, q := range append(o.queue.all(), o.pinned.all()...) {
 			s.finish(o, q.set)
@@ -223,7 +243,8 @@ func (t *task) wanted() int64 {
 	return t.bytes - t.reserved
 }
 
-func (s *Scheduler) taskDone(o *op, id int64) {
+// taskLeaves takes a task off its worker. It gives the set that it is of.
+func (s *Scheduler) taskLeaves(o *op, id int64) int64 {
 	t := o.tasks[id]
 	delete(o.tasks, id)
 	switch t.state {
@@ -239,7 +260,7 @@ func (s *Scheduler) taskDone(o *op, id int64) {
 	s.use(o, 0, -s.rules.release(t))
 	o.workers.giveBack(t.worker)
 	s.retire(o, t.worker)
-	s.finish(o, t.set)
+	return t.set
 }
 
 // enter counts a task into its set.

@@ -159,6 +159,7 @@ var kinds = map[string]sched.EventKind{
 	"ready": sched.Ready, "up": sched.WorkerUp, "down": sched.WorkerDown, "opening": sched.WorkerOpening,
 	"yield": sched.Yield, "reserve": sched.Reserve, "done": sched.Done, "free": sched.Free,
 	"stop": sched.Stop, "pause": sched.Pause, "unpause": sched.Unpause, "limit": sched.LimitChange, "tick": sched.Tick,
+	"lost": sched.DeviceLost, "returned": sched.Returned,
 }
 
 // event reads "KIND OP [TASK] [WORKER] [BYTES]", those that the kind has, and "on=WORKER" of a
@@ -170,7 +171,7 @@ func (p *player) event(words []string) sched.Event {
 	var numbers []int64
 	for k, w := range words[1:] {
 		switch {
-		case k == 0 && kind != sched.LimitChange && kind != sched.Tick:
+		case k == 0 && kind != sched.LimitChange && kind != sched.Tick && kind != sched.DeviceLost:
 			ev.Op = slices.IndexFunc(p.cfg.Ops, func(o sched.Op) bool { return o.Name == w })
 			require.GreaterOrEqual(p.t, ev.Op, 0, "unknown operator %q", w)
 		case strings.HasPrefix(w, "on="):
@@ -190,8 +191,10 @@ func (p *player) event(words []string) sched.Event {
 		if ev.Task = numbers[0]; len(numbers) > 1 {
 			ev.Bytes = numbers[1]
 		}
-	case sched.Done:
+	case sched.Done, sched.Returned:
 		ev.Task = numbers[0]
+	case sched.DeviceLost:
+		ev.Device = int(numbers[0])
 	case sched.Tick:
 		ev.Seconds = float64(numbers[0])
 	case sched.Yield, sched.Reserve:
@@ -209,6 +212,10 @@ func (p *player) actions(acts []sched.Action) (out []string) {
 		if a.Kind == sched.OpenWorker || a.Kind == sched.CloseWorker {
 			verb := map[sched.ActionKind]string{sched.OpenWorker: "open", sched.CloseWorker: "close"}[a.Kind]
 			out = append(out, fmt.Sprintf("%s %s %d, device %d", verb, p.cfg.Ops[a.Op].Name, a.Worker, a.Device))
+			continue
+		}
+		if a.Kind == sched.NoPlace {
+			out = append(out, "no place for "+p.cfg.Ops[a.Op].Name)
 			continue
 		}
 		text := fmt.Sprintf("%s %s %d on %d", [...]string{"start", "accept", "resume"}[a.Kind], p.cfg.Ops[a.Op].Name, a.Task, a.Worker)

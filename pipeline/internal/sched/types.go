@@ -1,10 +1,6 @@
 package sched
 
-import (
-	"cmp"
-	"fmt"
-	"slices"
-)
+import "fmt"
 
 // Op describes an operator to the scheduler.
 type Op struct {
@@ -35,22 +31,19 @@ type Config struct {
 
 // Check finds what can never run: pools whose fewest workers do not fit on the devices.
 func (c Config) Check() error {
-	ops := slices.Clone(c.Ops)
-	slices.SortStableFunc(ops, func(a, b Op) int { return cmp.Compare(b.GPU, a.GPU) }) // as they are opened
-	devices := newDevices(c.GPUs)
-	for _, o := range ops {
+	fewest := make([]int, len(c.Ops))
+	for i, o := range c.Ops {
 		if o.Max == 0 {
 			continue
 		}
 		if o.GPU < 0 || o.GPU > 1 {
 			return fmt.Errorf("a worker of %s asks for %v of a device: a share is between 0 and 1", o.Name, o.GPU)
 		}
-		for n := range max(o.Workers, 1) {
-			if _, ok := devices.take(o.GPU); !ok {
-				return fmt.Errorf("%d workers of %s with %v of a device each do not fit on %d devices beside the others: %d do",
-					max(o.Workers, 1), o.Name, o.GPU, c.GPUs, n)
-			}
-		}
+		fewest[i] = max(o.Workers, 1)
+	}
+	if i, placed := newDevices(c.GPUs).placeAll(c.Ops, fewest); i >= 0 {
+		return fmt.Errorf("%d workers of %s with %v of a device each do not fit on %d devices beside the others: %d do",
+			fewest[i], c.Ops[i].Name, c.Ops[i].GPU, c.GPUs, placed)
 	}
 	return nil
 }
@@ -88,6 +81,8 @@ const (
 	LimitChange             // the limit for blocks is now Bytes
 	WorkerOpening           // another worker of Op is being opened: WorkerUp or WorkerDown will tell
 	Tick                    // Seconds have passed: the pools are looked at
+	DeviceLost              // Device can no longer be used: what its workers run is reported Done or Returned
+	Returned                // Task is not finished, and its worker can do no more: it stands in line again. Bytes it still reads
 )
 
 // Event is one thing that happened.
@@ -97,6 +92,7 @@ type Event struct {
 	Task   int64
 	Set    int64 // of Task, from 0
 	Worker int
+	Device int
 	Pin    bool
 	Bytes  int64
 	// Part says of a block of an operator with sets that nobody can have it: it waits until the
@@ -121,6 +117,9 @@ const (
 	// that it can be asked for what it still holds; then it is closed, and WorkerDown gives its
 	// share of the device back.
 	CloseWorker
+	// NoPlace says that the devices that are left have no room for a single worker of Op, beside
+	// one of each other pool: the job cannot be done.
+	NoPlace
 )
 
 // Action is one thing to do. Alone says that it goes over the limit because nothing else

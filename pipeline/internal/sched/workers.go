@@ -16,6 +16,7 @@ type worker struct {
 	queued int // entries of the queue
 	gone   bool
 	closed bool // it gets pinned tasks only
+	told   bool // of a pool: it was said that it is to be closed
 }
 
 func (ws *workers) add(id, calls int) *worker {

@@ -19,8 +19,9 @@ type audit struct {
 	memory  int64
 	passed  int // see Result
 	waiting []int
-	granted float64 // tasks of sources, by the rate rule
-	started float64 // of them
+	lost    map[int]bool // devices
+	granted float64      // tasks of sources, by the rate rule
+	started float64      // of them
 }
 
 type auditOp struct {
@@ -29,7 +30,9 @@ type auditOp struct {
 	calls           map[int]*int // free calls of each worker that is up
 	opening         int
 	closing         map[int]bool
-	device          map[int]int // of each worker that holds a share of one
+	leaving         map[int]*int // free calls of each worker that is up on a lost device
+	late            map[int]bool // those that are being opened on one
+	device          map[int]int  // of each worker that holds a share of one
 	paused, stopped bool
 	left            map[int64]int // tasks of each set that are not done
 	lowest          int64         // set
@@ -75,6 +78,8 @@ const (
 	FaultPool     = "not a size for this pool"
 	FaultDevice   = "more of a device than there is"
 	FaultRate     = "past the rate"
+	FaultLost     = "on a lost device"
+	FaultGaveUp   = "gave up without need"
 )
 
 // AuditError is a decision against the rules.
@@ -87,9 +92,10 @@ func fault(name, format string, args ...any) error {
 }
 
 func newAudit(cfg sched.Config) *audit {
-	a := &audit{cfg: cfg, memory: cfg.Memory, waiting: make([]int, len(cfg.Ops))}
+	a := &audit{cfg: cfg, memory: cfg.Memory, waiting: make([]int, len(cfg.Ops)), lost: map[int]bool{}}
 	for _, o := range cfg.Ops {
 		a.ops = append(a.ops, auditOp{tasks: map[int64]*auditTask{}, calls: map[int]*int{}, closing: map[int]bool{}, device: map[int]int{},
+			leaving: map[int]*int{}, late: map[int]bool{},
 			done: map[int64]bool{}, left: map[int64]int{}, behind: map[int64]int64{}, mean: float64(o.Estimate), peak: float64(o.Estimate)})
 		if o.Max == 0 {
 			a.ops[len(a.ops)-1].opening = o.Workers
@@ -100,8 +106,12 @@ func newAudit(cfg sched.Config) *audit {
 
 func (a *audit) apply(events []sched.Event) {
 	for _, ev := range events {
-		if ev.Kind == sched.LimitChange {
+		switch ev.Kind {
+		case sched.LimitChange:
 			a.memory = ev.Bytes
+			continue
+		case sched.DeviceLost:
+			a.loseDevice(ev.Device)
 			continue
 		}
 		o := &a.ops[ev.Op]
@@ -119,15 +129,9 @@ func (a *audit) apply(events []sched.Event) {
 		case sched.WorkerOpening:
 			o.opening++
 		case sched.WorkerUp:
-			o.opening--
-			calls := max(a.cfg.Ops[ev.Op].Calls, 1)
-			o.calls[ev.Worker] = &calls
+			a.up(o, max(a.cfg.Ops[ev.Op].Calls, 1), ev.Worker)
 		case sched.WorkerDown:
-			if o.calls[ev.Worker] == nil && !o.closing[ev.Worker] {
-				o.opening--
-			}
-			delete(o.calls, ev.Worker)
-			delete(o.device, ev.Worker)
+			o.down(ev.Worker)
 		case sched.Yield:
 			if ev.Part == a.cfg.Ops[ev.Op].Sets {
 				o.see(float64(ev.Bytes))
@@ -139,6 +143,8 @@ func (a *audit) apply(events []sched.Event) {
 			t.state, t.bytes = asks, ev.Bytes
 		case sched.Done:
 			o.taskDone(ev.Task)
+		case sched.Returned:
+			o.comesBack(ev.Task)
 		case sched.Free:
 			o.held -= ev.Bytes
 			if ev.Part {
@@ -243,8 +249,11 @@ func (a *audit) opening() bool {
 // act takes one action into the books, if it is one that the rules allow.
 func (a *audit) act(act sched.Action) error {
 	o, cfg := &a.ops[act.Op], &a.cfg.Ops[act.Op]
-	if act.Kind == sched.OpenWorker || act.Kind == sched.CloseWorker {
+	switch act.Kind {
+	case sched.OpenWorker, sched.CloseWorker:
 		return a.size(o, cfg, act)
+	case sched.NoPlace:
+		return a.noPlace(act)
 	}
 	if o.paused && !o.stopped {
 		return fault(FaultTurn, "%+v", act)
@@ -298,6 +307,9 @@ func (a *audit) start(o *auditOp, cfg *sched.Op, act sched.Action) error {
 	set := o.queue[0].set
 	if cfg.Window > 0 && set-o.lowest >= cfg.Window {
 		return fault(FaultWindow, "%+v of set %d, and %d is not finished", act, set, o.lowest)
+	}
+	if o.leaving[act.Worker] != nil {
+		return fault(FaultLost, "%+v", act)
 	}
 	calls := o.calls[act.Worker]
 	if calls == nil || *calls == 0 {

@@ -9,17 +9,24 @@ func (a *audit) size(o *auditOp, cfg *sched.Op, act sched.Action) error {
 		if act.Device >= 0 {
 			o.device[act.Worker] = act.Device
 		}
-		if n := o.opening + len(o.calls); n > cfg.Max || o.stopped {
+		if n := o.opening - len(o.late) + len(o.calls); n > cfg.Max || o.stopped {
 			return fault(FaultPool, "%+v: %d are open, and %d are the most", act, n, cfg.Max)
 		}
 		return a.devices(cfg, act)
 	}
-	calls := o.calls[act.Worker]
+	calls, lost := o.calls[act.Worker], o.leaving[act.Worker]
+	if lost != nil {
+		calls = lost
+	}
 	if calls == nil || *calls != max(cfg.Calls, 1) {
 		return fault(FaultWorker, "%+v: it is not idle", act)
 	}
 	delete(o.calls, act.Worker)
+	delete(o.leaving, act.Worker)
 	o.closing[act.Worker] = true
+	if cfg.GPU > 0 && len(a.lost) > 0 { // the pool may have to make room
+		return nil
+	}
 	if n := o.opening + len(o.calls); n < cfg.Workers {
 		return fault(FaultPool, "%+v: %d are left, and %d are the fewest", act, n, cfg.Workers)
 	}
@@ -33,6 +40,9 @@ func (a *audit) devices(cfg *sched.Op, act sched.Action) error {
 			return fault(FaultDevice, "%+v: on none", act)
 		}
 		return nil
+	}
+	if a.lost[act.Device] {
+		return fault(FaultLost, "%+v", act)
 	}
 	held := 0.0
 	for i := range a.ops {

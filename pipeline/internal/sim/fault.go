@@ -12,6 +12,7 @@ type Fault struct {
 	Kind   sched.EventKind
 	Op     int
 	Worker int     // WorkerDown
+	Device int     // DeviceLost
 	For    float64 // Pause, WorkerDown: seconds until Unpause, or until another worker is up
 	Bytes  int64   // LimitChange
 }
@@ -25,6 +26,8 @@ func (m *simulation) inject(f Fault) {
 		m.at(f.For, func() { m.push(sched.Event{Kind: sched.Unpause, Op: f.Op}) })
 	case sched.WorkerDown:
 		m.lose(f)
+	case sched.DeviceLost:
+		m.loseDevice(f.Device)
 	case sched.LimitChange:
 		m.push(sched.Event{Kind: sched.LimitChange, Bytes: f.Bytes})
 	case sched.Stop:
@@ -58,7 +61,11 @@ func (m *simulation) open(i, worker int, delay float64) {
 	lives[worker]++
 	life := lives[worker]
 	m.at(delay, func() {
-		if lives[worker] == life {
+		switch {
+		case lives[worker] != life:
+		case m.onLost(i, worker) && worker%2 == 0: // it does not open there any more
+			m.lose(Fault{Op: i, Worker: worker})
+		default:
 			m.push(sched.Event{Kind: sched.WorkerUp, Op: i, Worker: worker})
 		}
 	})

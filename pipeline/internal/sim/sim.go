@@ -61,6 +61,8 @@ type Result struct {
 	Busy      []float64 // seconds of service by operator
 	Opened    []int     // workers by operator, at most at once; of pools
 	Closed    int       // workers of pools that were closed
+	Returned  int       // tasks that came back from a lost device
+	Ended     bool      // no device was left for one of the operators
 	Passed    int       // turns of CPU upstream of an operator that lacked nothing but CPU, until its own, at most
 }
 
@@ -76,6 +78,7 @@ type simulation struct {
 	bytes   int64 // of blocks that exist
 	ops     []opState
 	pending []sched.Event
+	lost    map[int]bool // devices
 	audit   *audit
 	res     Result
 	err     error
@@ -87,6 +90,7 @@ type opState struct {
 	head  int64
 	packer
 	lives   map[int]int // of each worker
+	device  map[int]int // of each that has a share of one
 	workers int         // of a pool: open or opening
 	stopped bool
 }
@@ -97,6 +101,7 @@ type simTask struct {
 	from    []*block
 	plan    []Yield
 	at      int
+	worker  int
 	out     []*block
 	service float64 // seconds since it started or went on
 	started bool
@@ -127,7 +132,7 @@ func Run(cfg Config) (Result, error) {
 	if cfg.New == nil {
 		cfg.New = sched.New
 	}
-	m := &simulation{cfg: cfg, s: cfg.New(sc), ops: make([]opState, len(cfg.Ops))}
+	m := &simulation{cfg: cfg, s: cfg.New(sc), ops: make([]opState, len(cfg.Ops)), lost: map[int]bool{}}
 	if cfg.Audit {
 		m.audit = newAudit(sc)
 	}
@@ -136,7 +141,8 @@ func Run(cfg Config) (Result, error) {
 	}
 	m.res.Busy = make([]float64, len(cfg.Ops))
 	for i, o := range cfg.Ops {
-		m.ops[i].tasks, m.ops[i].lives, m.ops[i].sets = map[int64]*simTask{}, map[int]int{}, map[int64]*set{}
+		m.ops[i].tasks, m.ops[i].sets = map[int64]*simTask{}, map[int64]*set{}
+		m.ops[i].lives, m.ops[i].device = map[int]int{}, map[int]int{}
 		for w := range o.Workers {
 			if o.Max == 0 {
 				m.open(i, w, o.delay(w))
@@ -223,9 +229,14 @@ func (m *simulation) decide(settled bool, f func() []sched.Action) bool {
 		m.err = m.audit.decided(m.s, acts, settled, before)
 		m.res.Passed = max(m.res.Passed, m.audit.passed)
 	}
+	ends := false
 	for _, a := range acts {
-		if a.Kind == sched.OpenWorker || a.Kind == sched.CloseWorker {
+		switch a.Kind {
+		case sched.OpenWorker, sched.CloseWorker:
 			m.size(a)
+			continue
+		case sched.NoPlace:
+			ends = true
 			continue
 		}
 		t := m.ops[a.Op].tasks[a.Task]
@@ -239,7 +250,7 @@ func (m *simulation) decide(settled bool, f func() []sched.Action) bool {
 				m.err = fmt.Errorf("sim: task %d of operator %d started twice", a.Task, a.Op)
 				return false
 			}
-			t.started = true
+			t.started, t.worker = true, a.Worker
 			t.plan = m.cfg.Ops[a.Op].Work(t.Task)
 			m.step(a.Op, t)
 		case sched.Accept:
@@ -252,6 +263,9 @@ func (m *simulation) decide(settled bool, f func() []sched.Action) bool {
 			}
 			m.step(a.Op, t)
 		}
+	}
+	if ends {
+		m.end()
 	}
 	return len(acts) > 0
 }
@@ -267,6 +281,9 @@ func (m *simulation) size(a sched.Action) {
 		return
 	}
 	o.workers++
+	if a.Device >= 0 {
+		o.device[a.Worker] = a.Device
+	}
 	m.res.Opened[a.Op] = max(m.res.Opened[a.Op], o.workers)
 	m.open(a.Op, a.Worker, m.cfg.Ops[a.Op].delay(a.Worker))
 }
@@ -286,10 +303,14 @@ func (m *simulation) step(i int, t *simTask) {
 	t.service += y.Seconds
 	m.exist(y.Bytes)
 	m.at(y.Seconds, func() {
-		if t.done { // it was stopped
+		switch {
+		case t.done: // it was stopped
 			return
-		}
-		if y.Bytes == 0 {
+		case m.comesBack(i, t):
+			m.exist(-y.Bytes)
+			m.giveBack(i, t)
+			return
+		case y.Bytes == 0:
 			t.at++
 			m.step(i, t)
 			return

@@ -94,6 +94,33 @@ func TestSourcesKeepToTheirRate(t *testing.T) {
 	}
 }
 
+func TestLostDevicesLoseNothing(t *testing.T) {
+	t.Parallel()
+	returned, ended := 0, 0
+	for seed := range jobs() {
+		cfg, want := sim.Random(seed)
+		if seed%3 == 1 {
+			cfg = sim.WithFaults(cfg, seed)
+		}
+		cfg = sim.WithLostDevices(cfg, seed)
+		if seed%4 == 3 {
+			cfg, want = sim.WithSets(cfg, seed)
+		}
+		res, err := sim.Run(cfg)
+		require.NoError(t, err, "seed %d: %+v", seed, cfg)
+		if returned += res.Returned; res.Ended {
+			ended++
+			require.LessOrEqual(t, res.Delivered, want, "seed %d", seed)
+		} else {
+			require.Equal(t, want, res.Delivered, "seed %d", seed)
+		}
+	}
+	t.Logf("%d tasks came back; of %d jobs %d had to end", returned, jobs(), ended)
+	require.NotZero(t, returned)
+	require.NotZero(t, ended)
+	require.Less(t, ended, int(jobs())*3/4)
+}
+
 func TestPoolsKeepToTheirSizesAndDevices(t *testing.T) {
 	t.Parallel()
 	closed := 0
