@@ -80,10 +80,15 @@ func (c *call) done(err error) {
 	if err != nil && c.r.ctx.Err() != nil && !errors.Is(err, stage.ErrDone) {
 		err = nil
 	}
+	c.end(event{kind: evDone, err: err})
+}
+
+// end tells the loop that the worker has no more to do with the task.
+func (c *call) end(ev event) {
 	total := time.Since(c.started)
 	c.r.trace.task(c.op, c.worker, c.started, total, c.rows, c.out)
-	c.r.events <- event{
-		kind: evDone, op: c.op, task: c.t, err: err, failed: c.failed,
-		busy: total - c.waited - c.nested, last: total - c.waited - c.nested - c.granted, wait: c.waited, rows: c.rows, turns: c.turns,
-	}
+	ev.op, ev.task, ev.failed, ev.rows, ev.turns = c.op, c.t, c.failed, c.rows, c.turns
+	ev.busy, ev.wait = total-c.waited-c.nested, c.waited
+	ev.last = ev.busy - c.granted
+	c.r.events <- ev
 }

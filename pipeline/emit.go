@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/apache/arrow/go/v17/arrow"
@@ -40,7 +41,8 @@ type emitter struct {
 	held      []heldBlock
 	heldBytes int64
 	failed    []stage.RowFailure
-	passed    bool // rows behind through were handed over
+	passed    bool // rows behind through were handed over, though they should have been kept
+	ahead     bool // rows behind through were handed over
 }
 
 // heldBlock is a block and the last row of the batch that it depends on.
@@ -90,7 +92,7 @@ func (e *emitter) take(out stage.Output) error {
 // mayRepeat says whether the call may have to be made again if it fails.
 func (e *emitter) mayRepeat() bool {
 	need := e.c.op.step.bound.Need
-	return e.in != nil && (need.Retryable || need.RowWise && e.c.r.cfg.OnError.Skip)
+	return e.in != nil && (need.Retryable || need.GPU > 0 || need.RowWise && e.c.r.cfg.OnError.Skip)
 }
 
 // pass hands over what may go: with keep, no more than is finished, unless it gets too much
@@ -99,6 +101,7 @@ func (e *emitter) pass(keep bool) error {
 	if keep && e.heldBytes > e.c.r.cfg.BlockBytes && len(e.held) > 0 && int(e.held[len(e.held)-1].last) >= e.through {
 		e.passed, keep = true, false
 	}
+	e.ahead = e.ahead || !keep && e.behind()
 	n := len(e.held)
 	if keep {
 		for n = 0; n < len(e.held) && int(e.held[n].last) < e.through; {
@@ -121,6 +124,12 @@ func (e *emitter) pass(keep bool) error {
 		}
 	}
 	return nil
+}
+
+// behind says that rows are held that the stage has not called finished.
+func (e *emitter) behind() bool {
+	return len(e.held) > 0 && int(e.held[len(e.held)-1].last) >= e.through ||
+		slices.ContainsFunc(e.failed, func(f stage.RowFailure) bool { return int(f.Row) >= e.through })
 }
 
 // passFailed reports the failed rows that will not be tried again.
@@ -157,7 +166,7 @@ func (e *emitter) end(err error) error {
 				err = e2
 			}
 		}
-	} else if e.passed {
+	} else if e.passed || e.ahead && errors.Is(err, stage.ErrWorkerLost) {
 		err = fmt.Errorf("%w: %w", errEmitted, err)
 	}
 	for _, b := range e.held {

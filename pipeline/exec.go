@@ -45,6 +45,7 @@ type run struct {
 	err     error // the first failure
 	stopped bool  // failed or cancelled: what still comes is thrown away
 	failed  int64 // rows
+	lost    []LostDevice
 	trace   *tracer
 }
 
@@ -101,13 +102,15 @@ type event struct {
 type eventKind uint8
 
 const (
-	evSplits  eventKind = iota // the lister has found splits
-	evListed                   // there are no more, or err
-	evUp                       // a worker is open
-	evGone                     // a worker has ended
-	evYield                    // a task hands over blocks, and waits for its grant
-	evReserve                  // a task asks for bytes, and waits for its grant
-	evDone                     // a task has ended
+	evSplits     eventKind = iota // the lister has found splits
+	evListed                      // there are no more, or err
+	evUp                          // a worker is open
+	evGone                        // a worker has ended
+	evYield                       // a task hands over blocks, and waits for its grant
+	evReserve                     // a task asks for bytes, and waits for its grant
+	evDone                        // a task has ended
+	evReturned                    // a task is left undone behind its first rows, for another worker
+	evDeviceLost                  // a worker has lost its device, as err says
 )
 
 // execute runs a plan into a consumer, which it calls on the caller's goroutine.
@@ -203,6 +206,9 @@ func (r *run) settle() {
 func (r *run) act(a sched.Action) {
 	o := r.ops[a.Op]
 	switch a.Kind {
+	case sched.NoPlace:
+		r.noPlace(o)
+		return
 	case sched.OpenWorker:
 		r.openPooled(o, a.Worker, a.Device)
 		return
@@ -261,7 +267,7 @@ func (r *run) handle(ev event) {
 			r.push(sched.Event{Kind: sched.WorkerDown, Op: ev.op.index, Worker: ev.worker})
 		}
 		if ev.err != nil {
-			r.fail(ev.err)
+			r.workerFailed(ev.op, ev.worker, ev.err)
 		}
 	case evYield:
 		ev.task.yielded = append(ev.task.yielded, ev.blocks...)
@@ -277,6 +283,12 @@ func (r *run) handle(ev event) {
 		r.push(sched.Event{Kind: sched.Reserve, Op: ev.op.index, Task: ev.task.id, Bytes: ev.bytes})
 	case evDone:
 		r.taskDone(ev)
+	case evReturned:
+		r.taskReturned(ev)
+	case evDeviceLost:
+		if device, ok := ev.op.deviceOf(ev.worker); ok {
+			r.loseDevice(ev.op, device, ev.err)
+		}
 	}
 }
 
@@ -375,16 +387,21 @@ func (r *run) accept(t *task) {
 	}
 }
 
-func (r *run) taskDone(ev event) {
-	t, o := ev.task, ev.op
+// book counts what a task has done since it started.
+func (o *operator) book(ev event) {
 	o.stat.Running--
 	o.stat.Busy += ev.last
 	o.stat.Blocked += ev.wait
 	o.stat.InRows += int64(ev.rows)
+	o.addTurns(ev.turns)
+}
+
+func (r *run) taskDone(ev event) {
+	t, o := ev.task, ev.op
+	o.book(ev)
 	if auto, ok := o.cut.(*autoCutter); ok {
 		auto.observe(ev.rows, ev.busy)
 	}
-	o.addTurns(ev.turns)
 	for _, b := range t.yielded { // yielded, never accepted: the run was cancelled
 		b.batch.Release()
 	}

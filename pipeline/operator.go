@@ -22,7 +22,8 @@ type operator struct {
 	up       *upstream   // of what it reads
 	out      outlet
 	workers  []*worker
-	alive    int // workers that have not ended
+	alive    int   // workers that have not ended
+	unused   []int // workers of a pool that were to be opened when nothing was left for them
 	tasks    map[int64]*task
 	nextID   int64
 	stopped  bool
@@ -93,6 +94,7 @@ type task struct {
 	split   *stage.Split
 	picks   []pick
 	window  *window // that its rows are of; nil: the rows that it makes go on as they are
+	bytes   int64   // that it reads
 	finish  bool
 	worker  int // that is called, of a finish
 	started bool
@@ -192,7 +194,7 @@ func (r *run) newTask(o *operator, group int64) *task {
 }
 
 func (r *run) ready(t *task, ev sched.Event) {
-	ev.Kind, ev.Op, ev.Task = sched.Ready, t.op.index, t.id
+	ev.Kind, ev.Op, ev.Task, t.bytes = sched.Ready, t.op.index, t.id, ev.Bytes
 	if t.window != nil {
 		ev.Set = t.window.set
 	} else { // a set of its own
@@ -431,6 +433,7 @@ func (r *run) endOperator(o *operator) {
 		o.phase = ended
 		if o.pooled() { // it needs no workers any more, not even its fewest
 			r.push(sched.Event{Kind: sched.Stop, Op: o.index})
+			r.giveUpUnused(o)
 		}
 		if o != r.sink { // the loop itself ends the sink's
 			for _, w := range o.workers {
@@ -468,6 +471,7 @@ func (r *run) stop(o *operator) {
 	o.stopped, o.out.stopped = true, true
 	o.stopWork()
 	r.push(sched.Event{Kind: sched.Stop, Op: o.index})
+	r.giveUpUnused(o)
 	for id, t := range o.tasks {
 		if !t.started {
 			r.donePicks(t)

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/penstock-data/penstock/pipeline/internal/sched"
 	"github.com/penstock-data/penstock/stage"
 )
 
@@ -56,9 +57,21 @@ func (r *run) openPooled(o *operator, w, device int) {
 		o.alive--
 		o.workers[w].closing = true
 		o.workers[w].close()
+		if o.unused = append(o.unused, w); o.stopped || o.phase == ended {
+			r.giveUpUnused(o)
+		}
 		return
 	}
 	r.startWorker(o, w)
+}
+
+// giveUpUnused gives the places back of workers that were to be opened too late. It is done once
+// the scheduler knows that the operator needs none, or it would open others.
+func (r *run) giveUpUnused(o *operator) {
+	for _, w := range o.unused {
+		r.push(sched.Event{Kind: sched.WorkerDown, Op: o.index, Worker: w})
+	}
+	o.unused = nil
 }
 
 // slot is the place of one worker. A worker that is lost is replaced in its place, once no
@@ -135,6 +148,12 @@ func (r *run) runTask(ctx context.Context, o *operator, w int, s *slot, t *task)
 		err = c.finish(ctx)
 	} else {
 		err = c.batch(ctx, t.picks)
+		if c.lost != nil {
+			if c.giveBack() {
+				return
+			}
+			err = nil
+		}
 		if (err == nil || errors.Is(err, stage.ErrDone)) && t.window != nil {
 			err = errors.Join(err, c.handIn(ctx))
 		}
@@ -158,6 +177,8 @@ type stageCall struct {
 	in     *input
 	worker stage.Worker // of the last attempt
 	down   error        // what a stage that is fused behind ended with: it is not this stage's fault
+	lost   *stage.DeviceLostError
+	left   int // where the rows begin that are not done, since the device is lost
 }
 
 // finish asks a worker for what it still holds, and then those that are fused behind.
@@ -207,8 +228,11 @@ func (c *stageCall) rowsFrom(ctx context.Context, from, to int) error {
 			return context.Cause(ctx)
 		case errors.Is(err, errEmitted), errors.Is(err, errContract):
 			return c.rowError(from, to-from, err, "")
+		case c.deviceLost(from, err):
+			return c.lost
 		case errors.Is(err, stage.ErrWorkerLost) && attempt+1 < maxAttempts:
 			if e := c.replaceWorker(ctx, err); e != nil {
+				c.deviceLost(from, e)
 				return e
 			}
 		case stage.IsTemporary(err) && need.Retryable && attempt+1 < maxAttempts:

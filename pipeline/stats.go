@@ -21,7 +21,8 @@ type Stats struct {
 	Parts      int           // of output that were committed
 	Done       bool          // the run has ended well
 	Operators  []OperatorStats
-	LimitedBy  string // what limited the run, in one line: "infer: 2 GPU actors 93 % busy"
+	Lost       []LostDevice // devices that the run goes on without, or has ended for
+	LimitedBy  string       // what limited the run, in one line: "infer: 2 GPU actors 93 % busy"
 	Memory     MemoryStats
 	Devices    []DeviceLoad // that the job's models run on; none where nobody samples them
 }
@@ -236,7 +237,7 @@ func (k *statsKeeper) snapshot(r *run) {
 			s.Operators = append(s.Operators, c)
 		}
 	}
-	s.InputRows = r.readRows()
+	s.InputRows, s.Lost = r.readRows(), slices.Clone(r.lost)
 	s.Rows = r.sink.stat.InRows
 	if r.listed() && !k.unknown {
 		s.InputTotal = k.total

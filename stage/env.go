@@ -33,7 +33,8 @@ type Env struct {
 	// Device is the ordinal of the device that a worker whose stage asks for a share of one
 	// ([Need].GPU) was placed on, of those in the job's list: it opens there. The scheduler
 	// chooses it, so that no device is given away more than once. A worker that takes the
-	// place of a lost one gets the same. Without a share it says nothing.
+	// place of a lost one gets the same, unless the device itself is lost
+	// ([DeviceLostError]). Without a share it says nothing.
 	Device int
 
 	Seed    uint64 // of the operator: the same for every worker and run of the same job

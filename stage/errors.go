@@ -19,6 +19,17 @@ var (
 	ErrOutputExists = errors.New("stage: output exists")
 )
 
+// DeviceLostError is the error of a worker, or of the opening of one, whose device can no longer
+// be used in this process: no worker is opened there any more, and what those that were there had
+// not finished runs again on other devices. It is an [ErrWorkerLost] too.
+type DeviceLostError struct {
+	Device Placement
+	Err    error // what the device said
+}
+
+func (e *DeviceLostError) Error() string   { return fmt.Sprintf("device %s lost: %v", e.Device, e.Err) }
+func (e *DeviceLostError) Unwrap() []error { return []error{e.Err, ErrWorkerLost} }
+
 // FailureKind sorts failures for people who look at dead letters.
 type FailureKind string
 

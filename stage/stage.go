@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"time"
 
 	"github.com/apache/arrow/go/v17/arrow"
@@ -161,6 +162,14 @@ type Task interface {
 type Placement struct {
 	Device DeviceKind // CUDA where the job has such devices
 	Index  int        // the first device of that kind that the job has; each worker is told its own: [Env].Device
+}
+
+// String is the place as people name it: "cpu", "cuda:1".
+func (p Placement) String() string {
+	if p.Device == CPU {
+		return p.Device.String()
+	}
+	return fmt.Sprintf("%s:%d", p.Device, p.Index)
 }
 
 // DeviceKind is a kind of device that models run on.
