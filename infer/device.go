@@ -58,7 +58,8 @@ type DeviceConfig struct {
 type DeviceSession interface {
 	// Run runs the model once, and returns when its results were taken. A run that the
 	// device has no memory for is done in parts where it is Splittable. The error wraps
-	// [stage.ErrWorkerLost] where the session is of no more use.
+	// [stage.ErrWorkerLost] where the session is of no more use, and is a
+	// [stage.DeviceLostError] where its device is.
 	Run(ctx context.Context, r *DeviceRun) error
 	// InputMemory is memory from which the device reads without a copy on the host.
 	InputMemory() memory.Allocator

@@ -200,15 +200,19 @@ func (c *stageCall) finish(ctx context.Context) error {
 // batch processes rows: all at once, and where that fails, what is left of them again, or in
 // halves.
 func (c *stageCall) batch(ctx context.Context, picks []pick) error {
+	for _, p := range picks {
+		c.rows += p.rows()
+	}
 	named, err := c.inputMemory()
 	if err != nil {
+		c.deviceLost(0, err)
 		return fmt.Errorf("%s: %w", c.op.name, err)
 	}
 	in, err := assemble(c.op, picks, named, c.env)
 	if err != nil {
 		return fmt.Errorf("%s: %w", c.op.name, err)
 	}
-	c.in, c.rows = in, in.rows
+	c.in = in
 	defer in.release()
 	return c.rowsFrom(ctx, 0, in.rows)
 }

@@ -163,6 +163,9 @@ func (a *app) summary(j *job.Job, res job.Result, f *jobFlags) {
 	case res.Ignored:
 		fmt.Fprintf(a.stdout, "%s exists and was left as it is (mode ignore)\n", out)
 	default:
+		for _, lost := range res.Stats.Lost {
+			fmt.Fprintln(a.stderr, "penstock: "+lost.String())
+		}
 		for _, o := range res.Stats.Operators {
 			for _, note := range o.Notes {
 				fmt.Fprintln(a.stderr, "penstock: "+o.Name+": "+note)
@@ -248,6 +251,7 @@ type jobReport struct {
 	Memory            memoryReport     `json:"memory"`
 	CPUSeconds        float64          `json:"cpu_seconds"`
 	LimitedBy         string           `json:"limited_by,omitempty"`
+	LostDevices       []string         `json:"lost_devices,omitempty"` // a line for each
 	Operators         []operatorReport `json:"operators"`
 	GPUs              []loadReport     `json:"gpus,omitempty"` // where NVML tells
 }
@@ -350,6 +354,9 @@ func report(j *job.Job, res job.Result) jobReport {
 		PeakMemoryBytes: peakMemory(s),
 		Memory:          memoryReport{s.Memory.Limit, s.Memory.Baseline, s.Memory.Peak, s.Memory.Alone, s.Memory.PeakByPurpose},
 		CPUSeconds:      s.CPU.Seconds(), LimitedBy: s.LimitedBy, Operators: []operatorReport{}}
+	for _, lost := range s.Lost {
+		r.LostDevices = append(r.LostDevices, lost.String())
+	}
 	for _, o := range s.Operators {
 		r.Operators = append(r.Operators, operatorReport{o.Name, o.Kind, o.Workers, o.BatchSize, o.InRows, o.OutRows, o.Failed, o.Tasks, o.OutBytes,
 			o.QueuedBytes, o.PeakBytes, o.Busy.Seconds(), o.Blocked.Seconds(), o.Waiting.Seconds(), o.ServiceRate(), o.Throttled, o.Counters, reportGPU(o), o.Notes})

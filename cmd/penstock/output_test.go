@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -97,6 +98,18 @@ func TestNotesAreTold(t *testing.T) {
 		(&app{stdout: &out, stderr: &told}).summary(&job.Job{}, res, &jobFlags{Stats: stats})
 		assert.Equal(t, want, told.String())
 		assert.Equal(t, stats == "json", strings.Contains(out.String(), `"notes":["parts are slow"]`))
+	}
+}
+
+func TestLostDevicesAreTold(t *testing.T) {
+	lost := pipeline.LostDevice{Device: stage.Placement{Device: stage.CUDA, Index: 1}, Err: errors.New("illegal address"), Left: []stage.Placement{{Device: stage.CUDA}}}
+	res := job.Result{Stats: pipeline.Stats{Lost: []pipeline.LostDevice{lost}}}
+	const line = "device cuda:1 lost: illegal address; its work went to cuda:0"
+	for stats, want := range map[string]string{"text": "penstock: " + line + "\n", "json": ""} {
+		var out, told bytes.Buffer
+		(&app{stdout: &out, stderr: &told}).summary(&job.Job{}, res, &jobFlags{Stats: stats})
+		assert.Equal(t, want, told.String())
+		assert.Equal(t, stats == "json", strings.Contains(out.String(), `"lost_devices":["`+line+`"]`))
 	}
 }
 

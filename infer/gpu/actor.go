@@ -171,9 +171,21 @@ func (a *Actor) Run(ctx context.Context, r *infer.DeviceRun) error {
 	return s.take()
 }
 
-// lost is the error of every run once the device is.
+// lost is the error of every run once the actor can do no more.
 func (a *Actor) lost() error {
-	return fmt.Errorf("gpu: device %d: %w: %w", a.cfg.Device, a.cause, stage.ErrWorkerLost)
+	err := a.onDevice(a.cause)
+	if !errors.Is(err, stage.ErrWorkerLost) {
+		err = fmt.Errorf("%w: %w", err, stage.ErrWorkerLost)
+	}
+	return err
+}
+
+// onDevice says of an error which device it happened on, and whether that is lost with it.
+func (a *Actor) onDevice(err error) error {
+	if errors.Is(err, cuda.ErrDeviceLost) {
+		return &stage.DeviceLostError{Device: stage.Placement{Device: stage.CUDA, Index: a.cfg.Device}, Err: err}
+	}
+	return fmt.Errorf("gpu: device %d: %w", a.cfg.Device, err)
 }
 
 // InputMemory is page-locked memory, as far as there is some: what there is none for is ordinary

@@ -178,8 +178,12 @@ func TestLostDeviceEndsItsActorAlone(t *testing.T) {
 		x := newImages(uint64(i), 4)
 		err := first.Run(t.Context(), x.run())
 		if err != nil {
+			var gone *stage.DeviceLostError
 			assert.ErrorIs(t, err, stage.ErrWorkerLost)
 			assert.ErrorIs(t, err, cuda.ErrDeviceLost)
+			if assert.ErrorAs(t, err, &gone) {
+				assert.Equal(t, "cuda:0", gone.Device.String())
+			}
 			lost.Add(1)
 			return
 		}

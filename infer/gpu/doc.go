@@ -39,5 +39,5 @@
 //
 // A run that the device has no memory for is done in halves, and in halves of those; the size
 // that went well is remembered for its shape, and tried again doubled after a while. A lost device
-// ends all of its actors: each of their runs gives stage.ErrWorkerLost.
+// ends all of its actors: each of their runs gives a stage.DeviceLostError.
 package gpu

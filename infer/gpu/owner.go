@@ -3,6 +3,7 @@
 package gpu
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,9 +18,8 @@ func (a *Actor) own(device cuda.Device, library string, opened chan<- error) {
 	defer close(a.gone)
 	err := a.open(device, library)
 	if err != nil {
-		err = fmt.Errorf("gpu: device %d: %w", a.cfg.Device, err)
 		a.failed = a.shut()
-		opened <- err
+		opened <- a.onDevice(err)
 		return
 	}
 	for _, s := range a.slots {
@@ -31,7 +31,9 @@ func (a *Actor) own(device cuda.Device, library string, opened chan<- error) {
 	a.loop()
 	close(a.waits)
 	<-waiter
-	a.failed = a.shut()
+	if err := a.shut(); err != nil {
+		a.failed = a.onDevice(err)
+	}
 }
 
 // loop takes runs as they come and leads each on when its event has happened. It never waits for
@@ -161,10 +163,12 @@ func (a *Actor) end(s *slot, err error) {
 // recover is what becomes of a run that failed. Only here does the owner wait for the device:
 // whatever of the run is queued must have ended before its memory is used again.
 func (a *Actor) recover(s *slot, err error) {
-	if drained := a.drain(); drained != nil {
-		a.die(errors.Join(drained, err))
-	} else if errors.Is(err, cuda.ErrDeviceLost) {
+	drained := a.drain()
+	switch {
+	case errors.Is(err, cuda.ErrDeviceLost):
 		a.die(err)
+	case drained != nil:
+		a.die(drained)
 	}
 	switch {
 	case a.isDead():
@@ -187,12 +191,12 @@ func (a *Actor) recover(s *slot, err error) {
 	}
 }
 
-// drain waits for all that is queued. A call that fails for no reason of the device's is tried
+// drain waits for all that is queued, and gives the first error of that. A call that fails for no reason of the device's is tried
 // again: without its answer the memory under copies could never be used again.
 func (a *Actor) drain() error {
 	var err error
 	for range 3 {
-		err = errors.Join(a.in.Synchronize(), a.compute.Synchronize(), a.out.Synchronize())
+		err = cmp.Or(a.in.Synchronize(), a.compute.Synchronize(), a.out.Synchronize())
 		if err == nil || errors.Is(err, cuda.ErrDeviceLost) {
 			return err
 		}
@@ -207,7 +211,6 @@ func (a *Actor) die(err error) {
 	}
 	a.cause = err
 	close(a.dead)
-	a.cfg.Env.Logger().Error("a device is lost", "device", a.cfg.Device, "error", err)
 }
 
 func (a *Actor) isDead() bool {

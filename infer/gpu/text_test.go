@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/penstock-data/penstock/cuda"
 	"github.com/penstock-data/penstock/infer"
 	"github.com/penstock-data/penstock/internal/cudaemu"
 	"github.com/penstock-data/penstock/pipeline"
@@ -162,7 +163,8 @@ func TestALostDeviceEndsTheJobClearly(t *testing.T) {
 	machine(t, cudaemu.Config{MaxDelay: late})
 	require.NoError(t, cudaemu.Inject(cudaemu.Fault{Call: "emu_launch", Nth: 14, Device: 1, Code: illegalAddress, Late: true}))
 	_, err := embed(t, cfg, infer.EmbedConfig{Actors: 1}, rec, pipeline.Config{GPUs: []int{0}})
-	require.ErrorContains(t, err, "device 0")
-	require.ErrorContains(t, err, "device lost")
+	require.ErrorContains(t, err, "embed: no device is left: device cuda:0 lost: ")
+	require.ErrorContains(t, err, "rows were done")
+	require.ErrorIs(t, err, cuda.ErrDeviceLost)
 	require.NotErrorIs(t, err, context.Canceled)
 }
