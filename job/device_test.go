@@ -67,7 +67,7 @@ func TestJobsChooseTheirDevice(t *testing.T) {
 		"device: cuda": "", "device: auto": "", "gpus: [1]": "", "gpus: [1, 0], actors: 4": "", "actors: 2, gpus: [0]": "",
 		"gpus: [2]":          "no GPU 2: there are 2",
 		"provider: tensorrt": "models run on the CPU", "device: cpu, tensorrt_cache: engines": "models run on the CPU", "cuda_graphs: true": "models run on the CPU",
-		"device: cuda, provider: tensorrt": "", "gpus: [0], tensorrt_cache: engines": "",
+		"device: cuda, provider: tensorrt": "", "gpus: [0], tensorrt_cache: " + t.TempDir(): "",
 		"device: cuda, provider: cuda, tensorrt_cache: engines": "choose TensorRTProvider", "device: cuda, cuda_graphs: true": "its runs have many shapes",
 	} {
 		cudaemu.Start(t, cudaemu.Config{Devices: make([]cudaemu.Device, 2)})

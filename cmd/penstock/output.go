@@ -188,8 +188,8 @@ func summaryLine(s pipeline.Stats) string {
 			parts = append(parts, fmt.Sprintf("batch size %d found for %s", o.BatchSize, o.Name))
 		}
 		if t := o.DeviceTime(); t.Runs > 0 {
-			parts = append(parts, fmt.Sprintf("%s on %s: %.0f %% computing, %.0f %% of that padding; H2D %s, D2H %s", o.Name,
-				counted(int64(len(o.Actors)), "GPU actor"), 100*t.BusyShare(), 100*t.PaddingShare(), seconds(t.CopyIn), seconds(t.CopyOut)))
+			parts = append(parts, fmt.Sprintf("%s on %s: %.0f %% waiting for input, %.0f %% computing, %.0f %% of that padding; H2D %s, D2H %s", o.Name,
+				counted(int64(len(o.Actors)), "GPU actor"), 100*(1-t.BusyShare()), 100*t.BusyShare(), 100*t.PaddingShare(), seconds(t.CopyIn), seconds(t.CopyOut)))
 		}
 	}
 	for _, d := range s.Devices {

@@ -62,7 +62,7 @@ func TestSummaryLine(t *testing.T) {
 	s.Operators[0].BatchSize = 0
 	s.Operators[0].Actors = []pipeline.ActorStats{{Device: 1, DeviceTime: pipeline.DeviceTime{Runs: 9, Wait: 500 * time.Millisecond,
 		CopyIn: 120 * time.Millisecond, Compute: 1500 * time.Millisecond, CopyOut: 30 * time.Millisecond, Padding: 375 * time.Millisecond}}}
-	assert.Equal(t, "512 rows in 3.2 s · 160 rows/s · padding efficiency 0.71 · embed on 1 GPU actor: 75 % computing, 25 % of that padding; "+
+	assert.Equal(t, "512 rows in 3.2 s · 160 rows/s · padding efficiency 0.71 · embed on 1 GPU actor: 25 % waiting for input, 75 % computing, 25 % of that padding; "+
 		"H2D 120 ms, D2H 30 ms · peak memory 312 MiB · 0 errors", summaryLine(s))
 	s.Operators[0].Actors = nil
 	s.Devices = []pipeline.DeviceLoad{{Device: 1, Busy: 0.913, MaxUsed: 3 << 30, Memory: 80 << 30, Watts: 251.4}, {Device: 2, Busy: -1, MaxUsed: 1 << 30, Memory: 80 << 30, Watts: -1}}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -290,6 +291,11 @@ func (a *Actor) pinnedNeed() int64 {
 // load makes the session.
 func (a *Actor) load() error {
 	cfg := a.sessionConfig()
+	if folder := a.cfg.TensorRTCache; folder != "" {
+		if err := os.MkdirAll(folder, 0o755); err != nil {
+			return fmt.Errorf("the folder for TensorRT's engines: %w", err)
+		}
+	}
 	var err error
 	if a.session, err = a.library.open(cfg); err != nil {
 		return fmt.Errorf("model %s: %w", a.cfg.Model, err)

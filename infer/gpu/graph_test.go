@@ -106,14 +106,19 @@ func TestTensorRTOptions(t *testing.T) {
 	cudaemu.Only(t) // TensorRT's libraries are not among those that a real run asks for
 	machine(t, cudaemu.Config{})
 	cfg := imageConfig(4)
+	cfg.Share = 0.2
 	cfg.Provider = infer.TensorRTProvider
 	_, trt := gpu.Options(openActor(t, cfg))
 	require.NotContains(t, trt, "trt_engine_cache_enable")
 	require.NotEmpty(t, trt["user_compute_stream"])
-	cfg.TensorRTCache = "engines"
+	cfg.TensorRTCache = filepath.Join(t.TempDir(), "below", "engines")
 	_, trt = gpu.Options(openActor(t, cfg))
+	require.DirExists(t, cfg.TensorRTCache)
 	require.Equal(t, "1", trt["trt_engine_cache_enable"])
-	require.Equal(t, "engines", trt["trt_engine_cache_path"])
+	require.Equal(t, cfg.TensorRTCache, trt["trt_engine_cache_path"])
+	cfg.TensorRTCache = "testdata/image.onnx/engines"
+	_, err := gpu.Open(t.Context(), cfg)
+	require.ErrorContains(t, err, "the folder for TensorRT's engines: mkdir testdata/image.onnx")
 }
 
 // TestTextJobsOfFixedShapeReplayGraphs runs a whole job.
