@@ -42,7 +42,8 @@ type InferConfig struct {
 // bound, before the first row.
 //
 // On a device, columns that have the inputs' types, in lists of fixed size, are read where they
-// lie (see [stage.InputMemory]), and batches that are not full are padded to one of a few sizes.
+// lie (see [stage.InputMemory]). Batches that are not full are padded to one of a few sizes, and
+// they and those with null rows are copied on the host first ([stage.StagedBytes]).
 func (m *Model) Infer(c InferConfig) (stage.Task, error) {
 	outputs, err := m.chooseOutputs(c.Outputs)
 	if err != nil {

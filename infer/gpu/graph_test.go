@@ -73,6 +73,43 @@ func TestGraphsOfMemoryThatGrew(t *testing.T) {
 	require.LessOrEqual(t, gpu.Graphs(a), 3)
 }
 
+// TestInputsInPlaceReplayTheSameGraph: where an input comes from doesn't change where it goes.
+func TestInputsInPlaceReplayTheSameGraph(t *testing.T) {
+	cudaemu.Only(t)
+	machine(t, cudaemu.Config{})
+	shape := func() infer.DeviceRun {
+		return infer.DeviceRun{Splittable: true, Inputs: []infer.DeviceTensor{{Shape: []int64{4, 3}}, {Shape: []int64{4}}},
+			Outputs: []infer.DeviceTensor{{Shape: []int64{4}}}}
+	}
+	a := openActor(t, infer.DeviceConfig{Library: library(), Model: "../testdata/tensors/mixed.onnx", Inputs: []string{"a", "b"}, Outputs: []string{"total"},
+		Warm: []infer.DeviceRun{shape()}, FixedShapes: true, CUDAGraphs: true, InPlace: true})
+	captured := gpu.Graphs(a)
+	first := a.InputMemory().Allocate(4 * 3 * 4)
+	defer a.InputMemory().Free(first)
+	for i := range floats(first) {
+		floats(first)[i] = float32(i)
+	}
+	for _, inPlace := range []bool{true, false} {
+		r := shape()
+		if inPlace {
+			r.Inputs[0].Data = first
+		}
+		r.Fill = func(i int, to []byte) {
+			if i == 0 {
+				copy(to, first)
+			} else {
+				clear(to)
+			}
+		}
+		r.Take = func(_ int, from []byte, _ []int64) error {
+			assert.Equal(t, []float32{3, 12, 21, 30}, floats(from), "in place: %v", inPlace)
+			return nil
+		}
+		require.NoError(t, a.Run(t.Context(), &r))
+	}
+	require.Equal(t, captured, gpu.Graphs(a))
+}
+
 func TestGraphsAreRefusedWhereShapesAreOpen(t *testing.T) {
 	machine(t, cudaemu.Config{})
 	for want, change := range map[string]func(c *infer.DeviceConfig){

@@ -36,7 +36,7 @@ type layout struct {
 	inputs, outputs     []tensor
 	hostIn, hostOut     int64 // bytes
 	deviceIn, deviceOut int64
-	staged              int64 // bytes at the front of the host's input that go over in one copy
+	staged              int64 // bytes of the host's input that go over in one copy; 0: each input goes by itself
 	free                bool  // some output is sized by the run
 	shape               string
 }
@@ -121,19 +121,15 @@ func (l *layout) divide(part int) {
 		}
 		*at += n * x.part
 	}
-	// Staged inputs lie first, in their order on the host: a run of one part takes one copy.
+	// Inputs lie in their order, staged or not, so that a shape has one place in a slot. Where all are
+	// staged they lie as on the host: a run of one part takes one copy.
+	staged := n == 1
 	for i := range l.inputs {
-		if l.inputs[i].host >= 0 {
-			place(&l.inputs[i], &l.deviceIn)
-		}
+		place(&l.inputs[i], &l.deviceIn)
+		staged = staged && l.inputs[i].host >= 0
 	}
-	if n == 1 {
+	if staged {
 		l.staged = l.hostIn
-	}
-	for i := range l.inputs {
-		if l.inputs[i].host < 0 {
-			place(&l.inputs[i], &l.deviceIn)
-		}
 	}
 	for i := range l.outputs {
 		if l.outputs[i].bytes > 0 {
