@@ -94,7 +94,7 @@ func (m *Model) task() string {
 func (m *Model) digestFiles() []string {
 	files := append([]string{m.file.path}, m.file.external...)
 	slices.Sort(files[1:])
-	for _, name := range []string{"tokenizer.json", "vocab.txt"} {
+	for _, name := range []string{"tokenizer.json", "vocab.txt", "tokenizer.model", "spiece.model", "tokenizer_config.json"} {
 		files = append(files, filepath.Join(m.folder.dir, name))
 	}
 	var out []string

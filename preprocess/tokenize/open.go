@@ -16,9 +16,11 @@ import (
 // Open reads a tokenizer from a tokenizer.json, from a .model file of SentencePiece
 // ([FromSentencePiece]) or from a model folder. In a folder without tokenizer.json
 // it takes vocab.txt, with what tokenizer_config.json says of letter case, accents
-// and special tokens, or else tokenizer.model or spiece.model, if add_bos_token and
-// add_eos_token in tokenizer_config.json say what goes round a text. It doesn't look
-// for a model's limit outside of tokenizer.json: see [Tokenizer.With].
+// and special tokens, or else tokenizer.model or spiece.model. What goes round a text
+// then, add_bos_token and add_eos_token in tokenizer_config.json say, and where they
+// don't, transformers' rule for tokenizer_class, or for model_type of config.json:
+// the first token for Llama and Gemma, the last one for T5; others are refused. It
+// doesn't look for a model's limit outside of tokenizer.json: see [Tokenizer.With].
 func Open(path string) (*Tokenizer, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -85,21 +87,74 @@ func openModelFile(dir string) (*Tokenizer, error) {
 		if _, err := os.Stat(file); err != nil {
 			continue
 		}
-		var c struct {
-			Begin *bool `json:"add_bos_token"`
-			End   *bool `json:"add_eos_token"`
+		cfg, err := modelFileEnds(dir, file)
+		if err != nil {
+			return nil, err
 		}
-		data, err := os.ReadFile(filepath.Join(dir, "tokenizer_config.json"))
-		if err == nil {
-			err = json.Unmarshal(data, &c)
-		}
-		if err != nil || c.Begin == nil || c.End == nil {
-			return nil, fmt.Errorf("tokenize: %s: add_bos_token and add_eos_token of tokenizer_config.json must say what goes round a text: "+
-				"add them, or save the tokenizer as tokenizer.json", file)
-		}
-		return FromSentencePiece(file, SentencePieceConfig{Begin: *c.Begin, End: *c.End})
+		return FromSentencePiece(file, cfg)
 	}
 	return nil, fmt.Errorf("tokenize: %s: neither tokenizer.json nor vocab.txt nor tokenizer.model is there", dir)
+}
+
+// classEnds is what the tokenizers of transformers that read a .model file put round a text
+// where their settings say nothing. Others do more than that: they are not known.
+var classEnds = map[string]SentencePieceConfig{
+	"LlamaTokenizer": {Begin: true}, "CodeLlamaTokenizer": {Begin: true}, "GemmaTokenizer": {Begin: true},
+	"T5Tokenizer": {End: true}, "MT5Tokenizer": {End: true},
+}
+
+// modelClasses are those that transformers takes for a kind of model, by model_type.
+var modelClasses = map[string]string{
+	"llama": "LlamaTokenizer", "mistral": "LlamaTokenizer", "mixtral": "LlamaTokenizer", "gemma": "GemmaTokenizer", "gemma2": "GemmaTokenizer",
+	"t5": "T5Tokenizer", "mt5": "MT5Tokenizer", "umt5": "T5Tokenizer", "longt5": "T5Tokenizer",
+}
+
+// modelFileEnds reads what goes round a text: what tokenizer_config.json says, and where it is
+// silent, what the tokenizer's class does.
+func modelFileEnds(dir, file string) (cfg SentencePieceConfig, err error) {
+	var c struct {
+		Begin *bool  `json:"add_bos_token"`
+		End   *bool  `json:"add_eos_token"`
+		Class string `json:"tokenizer_class"`
+	}
+	var m struct {
+		Type string `json:"model_type"`
+	}
+	if err := errors.Join(readSettings(dir, "tokenizer_config.json", &c), readSettings(dir, "config.json", &m)); err != nil {
+		return cfg, err
+	}
+	class := strings.TrimSuffix(c.Class, "Fast")
+	if class == "" {
+		class = modelClasses[m.Type]
+	}
+	cfg, known := classEnds[class]
+	if !known && (c.Begin == nil || c.End == nil) {
+		return cfg, fmt.Errorf("tokenize: %s: what goes round a text is not known of the class %q: say so by add_bos_token and add_eos_token "+
+			"in tokenizer_config.json, or save the tokenizer as tokenizer.json", file, class)
+	}
+	if c.Begin != nil {
+		cfg.Begin = *c.Begin
+	}
+	if c.End != nil {
+		cfg.End = *c.End
+	}
+	return cfg, nil
+}
+
+// readSettings reads a JSON file of a folder; one that is not there leaves v as it is.
+func readSettings(dir, name string, v any) error {
+	file := filepath.Join(dir, name)
+	data, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("tokenize: %w", err)
+	}
+	if err := json.Unmarshal(data, v); err != nil {
+		return fmt.Errorf("tokenize: %s: %w", file, jsonError(data, err))
+	}
+	return nil
 }
 
 // tokenName is a token as tokenizer_config.json names it: a string, or an

@@ -109,15 +109,54 @@ func TestSentencePieceEnds(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, slices.Concat(whole, whole), pair.IDs)
 
-	dir := filepath.Dir(file)
-	require.NoError(t, os.Rename(file, filepath.Join(dir, "tokenizer.model")))
-	_, err = tokenize.Open(dir)
-	require.ErrorContains(t, err, "add_bos_token")
-	config := filepath.Join(dir, "tokenizer_config.json")
-	require.NoError(t, os.WriteFile(config, []byte(`{"add_bos_token": true, "add_eos_token": false}`), 0o644))
-	tok, err = tokenize.Open(dir)
+}
+
+// What goes round a text of a folder with a .model file alone is what its settings say, else
+// what transformers' tokenizer of that class puts there.
+func TestSentencePieceEndsOfAFolder(t *testing.T) {
+	o := newOracle(t)
+	file := o.makeModel(t, object{"vocab_size": 60, "hard_vocab_limit": false, "pad_id": 3}, []string{"a few words to learn from", "and a few more of them"})
+	bare, err := tokenize.Open(file)
 	require.NoError(t, err)
-	require.Equal(t, whole[:len(whole)-1], tok.AppendIDs(nil, "a few"))
+	ids := bare.AppendIDs(nil, "a few")
+	begin, end, both := slices.Concat([]int32{1}, ids), slices.Concat(ids, []int32{2}), slices.Concat([]int32{1}, ids, []int32{2})
+	for _, c := range []struct {
+		settings, config string
+		want             []int32 // nil: refused
+	}{
+		{`{"add_bos_token": true, "add_eos_token": false}`, "", begin},
+		{`{"add_bos_token": false, "add_eos_token": false}`, "", ids},
+		{`{"add_bos_token": true, "add_eos_token": true, "tokenizer_class": "T5Tokenizer"}`, "", both},
+		{`{"tokenizer_class": "LlamaTokenizer"}`, "", begin},
+		{`{"tokenizer_class": "LlamaTokenizerFast", "add_bos_token": null, "add_eos_token": true}`, "", both},
+		{`{"tokenizer_class": "LlamaTokenizer", "add_bos_token": false}`, "", ids},
+		{`{"tokenizer_class": "GemmaTokenizer"}`, "", begin},
+		{`{"tokenizer_class": "T5Tokenizer"}`, `{"model_type": "llama"}`, end},
+		{`{"tokenizer_class": "MT5Tokenizer"}`, "", end},
+		{`{}`, `{"model_type": "mistral"}`, begin},
+		{"", `{"model_type": "t5"}`, end},
+		{`{"tokenizer_class": "AlbertTokenizer"}`, `{"model_type": "albert"}`, nil},
+		{`{"add_bos_token": true}`, `{"model_type": "new"}`, nil},
+		{"", "", nil},
+	} {
+		for _, name := range []string{"tokenizer.model", "spiece.model"} {
+			dir := t.TempDir()
+			require.NoError(t, os.Link(file, filepath.Join(dir, name)))
+			for file, text := range map[string]string{"tokenizer_config.json": c.settings, "config.json": c.config} {
+				if text != "" {
+					require.NoError(t, os.WriteFile(filepath.Join(dir, file), []byte(text), 0o644))
+				}
+			}
+			tok, err := tokenize.Open(dir)
+			if c.want == nil {
+				require.ErrorContains(t, err, "add_bos_token", "%s %s", c.settings, c.config)
+				continue
+			}
+			require.NoError(t, err, "%s %s", c.settings, c.config)
+			require.Equal(t, c.want, tok.AppendIDs(nil, "a few"), "%s %s", c.settings, c.config)
+			require.Equal(t, int32(3), tok.PadID())
+		}
+	}
 }
 
 func TestSentencePieceRefused(t *testing.T) {
