@@ -17,7 +17,7 @@ type caller struct {
 	spec    *textSpec
 	budget  int
 	arrival bool // rows stay in the order in which they come
-	pad     int32
+	pad     padding
 
 	vectors []textVector // the spec's
 	results []textVector // likewise
@@ -68,7 +68,7 @@ type tokenVectors interface {
 	tokenVectors(i int32, out *output, row, first, n int) // n of them, from the first on
 }
 
-func newCaller(r runner, spec *textSpec, cfg Config, pad int32) *caller {
+func newCaller(r runner, spec *textSpec, cfg Config, pad padding) *caller {
 	c := &caller{runner: r, spec: spec, budget: cfg.runTokens(stage.CPU), arrival: cfg.NoPacking, pad: pad, vectors: spec.all(), results: spec.results()}
 	widest := slices.MaxFunc(c.vectors, func(a, b textVector) int { return cmp.Compare(a.dim, b.dim) })
 	c.scratch = make([]float32, widest.dim)
@@ -186,8 +186,11 @@ func (c *caller) takeVectors(v *textVector, into vectors, from []byte) {
 type block struct {
 	rows, length int
 	left         bool
-	pad          int32
+	pad          padding
 }
+
+// padding is the token that fills rows up, and its type.
+type padding struct{ id, kind int32 }
 
 // fill writes an input of a block: rows padded behind or in front, and behind the rows
 // copies of the last one where the model's batch is fixed (rows of padding alone would
@@ -213,7 +216,7 @@ func cells[T any](data []byte) []T {
 }
 
 func fillAs[T any](dst []T, r role, rows []row, b block, as func(int32) T) {
-	zero, one, padding := as(0), as(1), as(b.pad)
+	zero, one, pad := as(0), as(1), as(b.pad.id)
 	for i := range b.rows {
 		from := rows[min(i, len(rows)-1)]
 		all := dst[i*b.length : (i+1)*b.length]
@@ -226,14 +229,15 @@ func fillAs[T any](dst []T, r role, rows []row, b block, as func(int32) T) {
 			for k, id := range from.ids {
 				to[k] = as(id)
 			}
-			fillWith(rest, padding)
+			fillWith(rest, pad)
 		case attentionMask:
 			fillWith(to, one)
 			fillWith(rest, zero)
 		case positionIDs:
 			fillPositions(to, rest, b.left, as)
 		case tokenTypes:
-			fillWith(all, zero)
+			fillWith(to, zero)
+			fillWith(rest, as(b.pad.kind))
 			for k, kind := range from.types {
 				to[k] = as(kind)
 			}

@@ -75,7 +75,7 @@ func (m *Model) RunOutput(ctx context.Context, name string, p Pooling, logits in
 	if err != nil {
 		return nil, err
 	}
-	c := newCaller(r, spec, m.cfg, 0)
+	c := newCaller(r, spec, m.cfg, padding{})
 	defer func() { err = errors.Join(err, c.close()) }()
 	rows := make([]row, len(texts))
 	for i, t := range texts {
@@ -103,7 +103,7 @@ func (m *Model) NewCaller(ctx context.Context) (*Caller, error) {
 	if err != nil {
 		return nil, errors.Join(err, m.release(u))
 	}
-	return &Caller{newCaller(r, m.spec, m.cfg, 0), func() error { return m.release(u) }}, nil
+	return &Caller{newCaller(r, m.spec, m.cfg, padding{}), func() error { return m.release(u) }}, nil
 }
 
 // Close closes the caller.
@@ -141,14 +141,24 @@ func (v *everyVector) tokenVectors(i int32, out *output, row, first, n int) {
 	}
 }
 
+// Padding says how rows are padded: on which side, with which token, of which type.
+func (m *Model) Padding() (left bool, id, kind int32, err error) {
+	tok, err := m.tokenizer()
+	if err != nil {
+		return false, 0, 0, err
+	}
+	p := m.padding(tok)
+	return m.feed.left, p.id, p.kind, nil
+}
+
 // Fill gives an input of rows of these tokens, padded to length.
-func Fill(name string, texts []Tokens, length int, left bool, pad int32) []int64 {
+func Fill(name string, texts []Tokens, length int, left bool, pad, kind int32) []int64 {
 	rows := make([]row, len(texts))
 	for i, t := range texts {
 		rows[i] = row{ids: t.IDs, types: t.Types}
 	}
 	out := make([]int64, len(texts)*length)
-	fillAs(out, roleNames[name], rows, block{len(texts), length, left, pad}, func(v int32) int64 { return int64(v) })
+	fillAs(out, roleNames[name], rows, block{len(texts), length, left, padding{pad, kind}}, func(v int32) int64 { return int64(v) })
 	return out
 }
 

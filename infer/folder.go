@@ -29,6 +29,8 @@ type folder struct {
 	labels  []string
 	left    bool   // padding stands before the tokens
 	unknown string // the unknown token, where the tokeniser's settings name it
+	pad     string // the token that pads, likewise
+	padType *int32 // the type of tokens that pad, likewise
 }
 
 // modelConfig is what we need of config.json. Families differ in what they call a thing.
@@ -213,6 +215,8 @@ func (f *folder) read() error {
 		Max     float64 `json:"model_max_length"` // 1e30 stands for no limit
 		Side    string  `json:"padding_side"`
 		Unknown any     `json:"unk_token"` // a string, or an object with its content
+		Pad     any     `json:"pad_token"` // likewise
+		PadType *int32  `json:"pad_token_type_id"`
 	}
 	var sentence struct {
 		Max int `json:"max_seq_length"`
@@ -241,11 +245,7 @@ func (f *folder) read() error {
 		f.limit = reach
 	}
 	f.labels = orderedLabels(f.config.Labels)
-	if f.unknown, _ = tokenizer.Unknown.(string); f.unknown == "" {
-		if token, ok := tokenizer.Unknown.(map[string]any); ok {
-			f.unknown, _ = token["content"].(string)
-		}
-	}
+	f.unknown, f.pad, f.padType = tokenName(tokenizer.Unknown), tokenName(tokenizer.Pad), tokenizer.PadType
 	f.left = tokenizer.Side == "left"
 	if tokenizer.Side == "" {
 		if err := f.readPadding(); err != nil {
@@ -253,6 +253,15 @@ func (f *folder) read() error {
 		}
 	}
 	return f.readPooling()
+}
+
+// tokenName reads the name of a token: a string, or an object with its content.
+func tokenName(v any) string {
+	if token, ok := v.(map[string]any); ok {
+		v = token["content"]
+	}
+	name, _ := v.(string)
+	return name
 }
 
 // readPadding looks on which side tokenizer.json pads, where its settings don't say. The

@@ -124,8 +124,8 @@ var errClosed = errors.New("infer: the model was closed")
 // model_max_length of tokenizer_config.json, and never more than the model has positions
 // for. Pooling is that of the Pooling module's config.json, the mean where there is none;
 // vectors are normalised if modules.json has Normalize. A model that gives whole
-// sentence embeddings itself needs neither. Rows are padded on the side that
-// tokenizer_config.json names, else tokenizer.json.
+// sentence embeddings itself needs neither. Rows are padded on the side, with the token and
+// of the type that tokenizer_config.json names, else tokenizer.json.
 func Open(ctx context.Context, cfg Config) (*Model, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -168,6 +168,18 @@ func (m *Model) openTokenizer() (*tokenize.Tokenizer, error) {
 		return nil, fmt.Errorf("infer: model %s: %w", m.cfg.Path, err)
 	}
 	return t, nil
+}
+
+// padding is what fills rows up.
+func (m *Model) padding(tok *tokenize.Tokenizer) padding {
+	p := padding{id: tok.PadID(), kind: tok.PadTypeID()}
+	if id, ok := tok.TokenToID(m.folder.pad); ok {
+		p.id = id
+	}
+	if m.folder.padType != nil {
+		p.kind = *m.folder.padType
+	}
+	return p
 }
 
 // maxTokens is the limit of a text's tokens, special ones included; 0: none is known.

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -106,11 +107,40 @@ func TestFill(t *testing.T) {
 	}{
 		{"input_ids", []int64{7, 8, 2, 2, 4, 5, 6, 9}, []int64{2, 2, 7, 8, 4, 5, 6, 9}},
 		{"attention_mask", []int64{1, 1, 0, 0, 1, 1, 1, 1}, []int64{0, 0, 1, 1, 1, 1, 1, 1}},
-		{"token_type_ids", []int64{0, 1, 0, 0, 0, 0, 0, 0}, []int64{0, 0, 0, 1, 0, 0, 0, 0}},
+		{"token_type_ids", []int64{0, 1, 5, 5, 0, 0, 0, 0}, []int64{5, 5, 0, 1, 0, 0, 0, 0}},
 		{"position_ids", []int64{0, 1, 2, 3, 0, 1, 2, 3}, []int64{0, 0, 0, 1, 0, 1, 2, 3}},
 	}
 	for _, c := range cases {
-		require.Equal(t, c.right, infer.Fill(c.input, texts, 4, false, 2), c.input)
-		require.Equal(t, c.left, infer.Fill(c.input, texts, 4, true, 2), c.input)
+		require.Equal(t, c.right, infer.Fill(c.input, texts, 4, false, 2, 5), c.input)
+		require.Equal(t, c.left, infer.Fill(c.input, texts, 4, true, 2, 5), c.input)
+	}
+}
+
+// Side, token and type of padding are those of tokenizer.json where tokenizer_config.json has
+// none of its own, each by itself.
+func TestPaddingOfTheFolder(t *testing.T) {
+	raw, err := os.ReadFile(filepath.Join(tiny, "plain", "tokenizer.json"))
+	require.NoError(t, err)
+	require.Contains(t, string(raw), `"padding":null`)
+	const own = `{"strategy":"BatchLongest","direction":"Left","pad_to_multiple_of":null,"pad_id":5,"pad_type_id":1,"pad_token":"b"}`
+	for _, c := range []struct {
+		padding, settings string
+		left              bool
+		id, kind          int32
+	}{
+		{"null", `{}`, false, 0, 0},
+		{own, `{}`, true, 5, 1},
+		{own, `{"padding_side": "right"}`, false, 5, 1},
+		{own, `{"pad_token": "c"}`, true, 6, 1},
+		{own, `{"pad_token": {"content": "d", "special": true}, "pad_token_type_id": 0}`, true, 7, 0},
+		{"null", `{"padding_side": "left", "pad_token": "[SEP]", "pad_token_type_id": 3}`, true, 3, 3},
+		{own, `{"pad_token": "no such token"}`, true, 5, 1},
+	} {
+		dir := copyFolder(t, filepath.Join(tiny, "plain"))
+		write(t, dir, "tokenizer.json", strings.Replace(string(raw), `"padding":null`, `"padding":`+c.padding, 1))
+		write(t, dir, "tokenizer_config.json", c.settings)
+		left, id, kind, err := open(t, infer.Config{Path: dir}).Padding()
+		require.NoError(t, err)
+		require.Equal(t, []any{c.left, c.id, c.kind}, []any{left, id, kind}, "%s with %s", c.padding, c.settings)
 	}
 }

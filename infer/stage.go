@@ -259,7 +259,7 @@ func (w *textWorker) start(s *textStage, runners []runner) error {
 	t := w.task
 	w.idle = make(chan *textCall, len(runners))
 	for _, r := range runners {
-		c := newCaller(r, t.spec, t.model.cfg, t.tokenizer.PadID())
+		c := newCaller(r, t.spec, t.model.cfg, t.model.padding(t.tokenizer))
 		c.budget = t.model.cfg.runTokens(s.device)
 		w.callers = append(w.callers, c)
 	}

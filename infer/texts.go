@@ -28,7 +28,7 @@ func (m *Model) EmbedTexts(ctx context.Context, texts []string) ([][]float32, er
 		return nil, err
 	}
 	defer m.calls.Done()
-	c, err := m.borrow(ctx, tok.PadID())
+	c, err := m.borrow(ctx, m.padding(tok))
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +69,7 @@ func (m *Model) beginCall() error {
 }
 
 // borrow gives a caller that is idle, or a new one.
-func (m *Model) borrow(ctx context.Context, pad int32) (*caller, error) {
+func (m *Model) borrow(ctx context.Context, pad padding) (*caller, error) {
 	m.mu.Lock()
 	if n := len(m.idle); n > 0 {
 		c := m.idle[n-1]

@@ -8,8 +8,8 @@
 // ([UnsupportedError]), never guessed. Known are the models BPE without dropout,
 // Unigram, WordLevel and WordPiece; all normalizers, pre-tokenizers but
 // UnicodeScripts, and post-processors; added tokens with all their flags. The
-// decoder is ignored, and of the padding section only the id and the side count:
-// tensors are padded where they are built.
+// decoder is ignored, and of the padding section only the id, the type and the side
+// count: tensors are padded where they are built.
 //
 // Patterns of Split and Replace are Oniguruma's. Those that the commonest models
 // split by have scanners of their own; others run on a small machine that

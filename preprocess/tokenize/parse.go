@@ -37,6 +37,7 @@ type fileJSON struct {
 	} `json:"truncation"`
 	Padding *struct {
 		PadID     *int64 `json:"pad_id"`
+		PadTypeID int64  `json:"pad_type_id"`
 		Direction string `json:"direction"`
 	} `json:"padding"`
 	AddedTokens   []addedJSON     `json:"added_tokens"`
@@ -197,6 +198,11 @@ func (c *core) setPad(f *fileJSON) error {
 		default:
 			return fmt.Errorf("padding: direction %q is unknown", f.Padding.Direction)
 		}
+		kind, err := tokenID(f.Padding.PadTypeID)
+		if err != nil {
+			return fmt.Errorf("padding: type %w", err)
+		}
+		c.padType = kind
 	}
 	if f.Padding != nil && f.Padding.PadID != nil {
 		id, err := tokenID(*f.Padding.PadID)

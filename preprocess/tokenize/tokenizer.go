@@ -23,6 +23,7 @@ type core struct {
 	limit truncation
 	padID int32
 
+	padType int32
 	padLeft bool
 	bytes   bool // pieces go to the model as they are where the library spells their bytes
 	track   bool // pre-tokenizers look at where a piece comes from
@@ -95,6 +96,9 @@ func (t *Tokenizer) VocabSize() int {
 // PadID is the id to pad with: the file's, else that of "[PAD]" or "<pad>",
 // else 0.
 func (t *Tokenizer) PadID() int32 { return t.core.padID }
+
+// PadTypeID is the type of tokens that pad: the file's, else 0.
+func (t *Tokenizer) PadTypeID() int32 { return t.core.padType }
 
 // PadDirection is the side that the file pads on: Right or Left.
 func (t *Tokenizer) PadDirection() Direction {

@@ -51,10 +51,22 @@ func TestAccessors(t *testing.T) {
 	require.Zero(t, tok.MaxTokens())
 }
 
-func TestPadIDOfTheFile(t *testing.T) {
+func TestPaddingOfTheFile(t *testing.T) {
 	r := bertVariant().request(t)
 	r.JSON = strings.Replace(r.JSON, `"padding":null`, `"padding":{"strategy":"BatchLongest","pad_id":4,"pad_token":"[MASK]"}`, 1)
-	require.Equal(t, int32(4), r.open(t).PadID())
+	tok := r.open(t)
+	require.Equal(t, int32(4), tok.PadID())
+	require.Zero(t, tok.PadTypeID())
+	require.Equal(t, tokenize.Right, tok.PadDirection())
+	left := strings.Replace(r.JSON, `"pad_id":4`, `"pad_id":4,"pad_type_id":3,"direction":"Left"`, 1)
+	tok, err := tokenize.Parse([]byte(left))
+	require.NoError(t, err)
+	require.Equal(t, int32(3), tok.PadTypeID())
+	require.Equal(t, tokenize.Left, tok.PadDirection())
+	_, err = tokenize.Parse([]byte(strings.Replace(left, `"pad_type_id":3`, `"pad_type_id":-3`, 1)))
+	require.ErrorContains(t, err, "padding: type id -3 is out of range")
+	_, err = tokenize.Parse([]byte(strings.Replace(left, "Left", "left", 1)))
+	require.ErrorContains(t, err, `direction "left" is unknown`)
 }
 
 func TestWithDoesNotTouchTheOriginal(t *testing.T) {
