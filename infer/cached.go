@@ -44,8 +44,7 @@ func (m *Model) openCache() (*cache.Store, error) {
 	return s, nil
 }
 
-// cached gives nil where the model keeps no results. What a device gives differs from what
-// another kind gives in the last bits, so each has its own.
+// cached gives nil where the model keeps no results.
 func (m *Model) cached(spec *textSpec, device stage.DeviceKind, log *slog.Logger) (*cachedRuns, error) {
 	store, err := m.cache()
 	if store == nil {
@@ -54,8 +53,8 @@ func (m *Model) cached(spec *textSpec, device stage.DeviceKind, log *slog.Logger
 	c := &cachedRuns{store: store, spec: spec, vectors: spec.all(), log: log, hash: xxh3.New(), twins: map[cache.Key][]int32{}}
 	for _, v := range c.vectors {
 		salt := fmt.Appendf(nil, "1\x00%s\x00%s\x00%v\x00%d\x00%d\x00%q", v.output, v.pooling, spec.left, spec.tokens, v.dim, m.digests())
-		if device != stage.CPU {
-			salt = fmt.Appendf(salt, "\x00%s", device)
+		if on := m.cfg.runsOn(device); on != "" {
+			salt = fmt.Appendf(salt, "\x00%s", on)
 		}
 		c.salts = append(c.salts, salt)
 	}

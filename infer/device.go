@@ -166,6 +166,18 @@ func (c Config) checkDevice(p stage.Placement, fixed bool) error {
 	return b.Provides(c.Library, c.Provider)
 }
 
+// runsOn says what computes a model's results, for their identity: another kind of device, or of
+// provider, gives other bits, TensorRT of half the precision. The CPU goes without a name.
+func (c Config) runsOn(device stage.DeviceKind) string {
+	switch {
+	case device == stage.CPU:
+		return ""
+	case c.Provider != CUDAProvider:
+		return device.String() + " " + c.Provider.String()
+	}
+	return device.String()
+}
+
 // checkProvider finds what of the settings for devices does not go together.
 func (c Config) checkProvider() error {
 	switch {

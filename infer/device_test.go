@@ -38,6 +38,33 @@ func (b *fakeBackend) Open(_ context.Context, cfg infer.DeviceConfig) (infer.Dev
 	return nil, errOpened
 }
 
+// identity is the digest of an embedding stage at a place.
+func identity(t *testing.T, cfg infer.Config, device stage.DeviceKind) string {
+	t.Helper()
+	task, err := open(t, cfg).Embed(infer.EmbedConfig{Column: "text"})
+	require.NoError(t, err)
+	stages, err := task.Expand(stage.Placement{Device: device})
+	require.NoError(t, err)
+	return stages[len(stages)-1].ID().Fingerprint()
+}
+
+// TestResultsOfProvidersAreTold: kept results and resumed jobs go by the stage's identity.
+func TestResultsOfProvidersAreTold(t *testing.T) {
+	infer.RegisterBackend(stage.CUDA, &fakeBackend{})
+	t.Cleanup(func() { infer.RegisterBackend(stage.CUDA, nil) })
+	path := filepath.Join(tiny, "plain")
+	seen := map[string]bool{}
+	for _, id := range []string{
+		identity(t, infer.Config{Path: path}, stage.CPU),
+		identity(t, infer.Config{Path: path}, stage.CUDA),
+		identity(t, infer.Config{Path: path, Provider: infer.TensorRTProvider}, stage.CUDA),
+	} {
+		require.False(t, seen[id])
+		seen[id] = true
+	}
+	require.True(t, seen[identity(t, infer.Config{Path: path, Provider: infer.TensorRTProvider}, stage.CPU)], "the provider is of devices")
+}
+
 // onFake expands an embedding task for device 0 of b, and opens a worker of the model if that goes well.
 func onFake(t *testing.T, b *fakeBackend, cfg infer.Config) error {
 	t.Helper()

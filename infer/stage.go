@@ -109,8 +109,8 @@ func (s *textStage) ID() stage.StageID {
 		Vectors   []string // of a text: output and pooling
 		MaxTokens int
 		Batch     stage.Policy
-		Device    string `json:",omitempty"` // the CPU goes without: another gives other bits
-	}{t.settings, vectors, t.model.maxTokens(), s.policy(), s.deviceName()})
+		Device    string `json:",omitempty"`
+	}{t.settings, vectors, t.model.maxTokens(), s.policy(), t.model.cfg.runsOn(s.device)})
 	if err != nil {
 		raw = nil // settings are strings and numbers: they always are JSON
 	}
@@ -158,13 +158,6 @@ func (s *textStage) Bind(in []*arrow.Schema) (*stage.Bound, error) {
 		need.GPU, need.InFlight, need.Workers = t.model.cfg.share(), deviceSlots, stage.Pool{Min: t.actors, Max: t.actors}
 	}
 	return &stage.Bound{Schema: need.OutputSchema(in[0]), Need: need, Open: s.open}, nil
-}
-
-func (s *textStage) deviceName() string {
-	if s.device == stage.CPU {
-		return ""
-	}
-	return s.device.String()
 }
 
 // policy is how rows become batches. Packed, a batch is a run of the model. A model of fixed

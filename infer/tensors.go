@@ -134,8 +134,8 @@ func (s *tensorStage) ID() stage.StageID {
 	if s.config.Images != nil {
 		settings["images"] = s.config.Images
 	}
-	if s.device != stage.CPU { // the CPU goes without: another gives other bits
-		settings["device"] = s.device.String()
+	if on := s.model.cfg.runsOn(s.device); on != "" {
+		settings["device"] = on
 	}
 	raw, err := json.Marshal(settings)
 	if err != nil {
