@@ -143,6 +143,24 @@ func TestSeveralOutputsOnADevice(t *testing.T) {
 	same(t, want, got, 1e-5, "several outputs")
 }
 
+// TestTextJobsWithLateStreams has the streams late in ways that the seeds draw.
+func TestTextJobsWithLateStreams(t *testing.T) {
+	rec := texts(150)
+	defer rec.Release()
+	cfg := infer.Config{Path: "../testdata/models/plain", RunTokens: 96, DeviceShare: 0.5}
+	want, err := embed(t, cfg, infer.EmbedConfig{}, rec, pipeline.Config{})
+	require.NoError(t, err)
+	for seed := range seeds {
+		machine(t, cudaemu.Config{Seed: seed, MaxDelay: late, Devices: make([]cudaemu.Device, 2)})
+		got, err := embed(t, cfg, infer.EmbedConfig{Actors: 4}, rec, pipeline.Config{GPUs: []int{0, 1}})
+		require.NoError(t, err, "seed %d", seed)
+		same(t, want, got, 1e-5, fmt.Sprintf("seed %d", seed))
+		c := cudaemu.Count()
+		require.False(t, c.Left(), "seed %d: %+v", seed, c)
+		require.Zero(t, c.Pageable, "seed %d", seed)
+	}
+}
+
 func TestMiniLMOnADevice(t *testing.T) {
 	rec := texts(24)
 	defer rec.Release()

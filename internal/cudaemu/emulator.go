@@ -117,27 +117,42 @@ func Reset(cfg Config) error {
 	return nil
 }
 
-// Start is Reset for a test. At its end nothing may be left: no context, stream, event or block,
-// none that had to be torn down with its context, and no copy may have found its page-locked end
-// freed. With cfg.Record the record must pass [overlap.Check]: what is not in order fails the test
-// also when the delays happened to hide it.
+// started is the test whose machine the emulator is. Tests with a machine run one at a time.
+var started testing.TB
+
+// Start is Reset for a test. At its end, or when the test starts another machine, nothing may be
+// left: no context, stream, event or block, none that had to be torn down with its context, and no
+// copy may have found its page-locked end freed. With cfg.Record the record must pass
+// [overlap.Check]: what is not in order fails the test also when the delays happened to hide it.
 func Start(t testing.TB, cfg Config) {
 	t.Helper()
 	if Real() {
 		startReal(t, cfg)
 		return
 	}
+	if started == t {
+		finish(t)
+	} else {
+		t.Cleanup(func() {
+			finish(t)
+			started = nil
+		})
+	}
 	if err := Reset(cfg); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if c := Count(); c.Left() {
-			t.Errorf("cudaemu: left behind: %+v", c)
-		}
-		if err := overlap.Check(Record()); err != nil {
-			t.Error(err)
-		}
-	})
+	started = t
+}
+
+// finish looks at what a test leaves of its machine.
+func finish(t testing.TB) {
+	t.Helper()
+	if c := Count(); c.Left() {
+		t.Errorf("cudaemu: left behind: %+v", c)
+	}
+	if err := overlap.Check(Record()); err != nil {
+		t.Error(err)
+	}
 }
 
 // Counters says what there is, and what was done since the last reset.
