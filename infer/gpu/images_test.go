@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"testing"
 
 	"github.com/apache/arrow/go/v17/arrow"
@@ -206,6 +207,36 @@ func TestImageJobsHalveWhatADeviceHasNoRoomFor(t *testing.T) {
 	require.Greater(t, cudaemu.Calls()["emu_launch"], launches+2, "in parts")
 	require.Zero(t, cudaemu.Count().Pageable)
 }
+
+// TestImageJobsGoOnWithoutALostDevice loses one of two devices while its actor is warmed, and at
+// each of the first runs that it is given: batches that lay in its memory are put together anew for
+// the other.
+func TestImageJobsGoOnWithoutALostDevice(t *testing.T) {
+	cudaemu.Only(t)
+	rec := photos(320, true)
+	j := imageJobs["float32"]
+	j.task.Actors = 2
+	want, err := j.rows(t, rec, pipeline.Config{})
+	require.NoError(t, err)
+	lost := 0
+	for _, run := range []int{warmRuns / 2, warmRuns + 1, warmRuns + 2, warmRuns + 3, warmRuns + 5} {
+		machine(t, cudaemu.Config{Seed: uint64(run), MaxDelay: late, Devices: make([]cudaemu.Device, 2)})
+		require.NoError(t, cudaemu.Inject(cudaemu.Fault{Call: "emu_launch", Nth: run, Device: 2, Code: illegalAddress, Late: true}))
+		var last atomic.Pointer[pipeline.Stats]
+		got, err := j.rows(t, rec, pipeline.Config{GPUs: []int{0, 1}, Progress: func(s pipeline.Stats) { last.Store(&s) }})
+		require.NoError(t, err, "run %d", run)
+		require.Equal(t, want, got, "run %d", run)
+		lost += len(last.Load().Lost)
+		c := cudaemu.Count()
+		require.False(t, c.Left(), "run %d: %+v", run, c)
+		require.Zero(t, c.Pageable, "run %d", run)
+	}
+	require.Positive(t, lost)
+}
+
+// warmRuns is what an actor runs before its first batch of up to 16 rows: the largest on each slot,
+// and each smaller size.
+const warmRuns = 3 + 7
 
 // TestEveryCallOfAnImageJobFails has each call of the driver fail at its first, second, middle and
 // last time, in a way that passes and with the device lost: there is an error or the right rows,
