@@ -449,3 +449,36 @@ func TestTensorStageKeepsToTheContract(t *testing.T) {
 		})
 	}
 }
+
+// What ONNX Runtime's arena is estimated to hold is charged beside inputs and outputs, for the
+// largest run so far, until the worker closes.
+func TestTensorActivationsAreCharged(t *testing.T) {
+	task, err := tensorModel(t, "mixed").Infer(infer.InferConfig{Outputs: map[string]string{"total": "total", "scaled": "scaled"}})
+	require.NoError(t, err)
+	stages, err := task.Expand(stage.Placement{})
+	require.NoError(t, err)
+	rows := func(n int) arrow.Record {
+		return tensorRecord(t, map[string][]any{"a": slices.Repeat([]any{[]any{1.0, 2.0, 3.0}}, n), "b": slices.Repeat([]any{2.0}, n)},
+			func(string) arrow.DataType { return arrow.PrimitiveTypes.Int64 }, true)
+	}
+	one := rows(1)
+	defer one.Release()
+	bound, err := stages[0].Bind([]*arrow.Schema{one.Schema()})
+	require.NoError(t, err)
+	b := newBooks(t)
+	w, err := bound.Open(t.Context(), b.env())
+	require.NoError(t, err)
+	require.Zero(t, b.held(stage.Arena))
+	const slabs = 4 * 4096 // a, b, total and scaled
+	numbers := func(n int) int64 { return int64(n * (3 + 1 + 1 + 3)) }
+	for _, c := range []struct{ rows, largest int }{{3, 3}, {1, 3}, {20, 20}, {7, 20}} {
+		rec := rows(c.rows)
+		out, err := process(t.Context(), w, stage.NewBatch(selected(rec, bound.Need.Reads), stage.Origin{}))
+		rec.Release()
+		require.NoError(t, err)
+		out.Release()
+		require.Equal(t, slabs+18*4*numbers(c.largest), b.held(stage.Arena), "%d rows", c.rows)
+	}
+	require.NoError(t, w.Close())
+	require.Zero(t, b.held(stage.Arena))
+}
