@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
+	"sync"
 	"unsafe"
 
 	"github.com/zeebo/xxh3"
@@ -17,7 +19,7 @@ import (
 // labels, thresholds or dimensions finds it again. The key is a digest of the tokens, of
 // the model's files, and of which output is taken how.
 type cachedRuns struct {
-	store   *cache.Store
+	store   *resultStore
 	spec    *textSpec
 	vectors []textVector // the spec's
 	salts   [][]byte     // one for each of them
@@ -32,8 +34,22 @@ type cachedRuns struct {
 	vector []float32
 }
 
+// resultStore is a store that workers share. The first of them is charged for its index, and
+// when that one leaves, the next.
+type resultStore struct {
+	*cache.Store
+
+	mu     sync.Mutex
+	users  []*storeUser
+	booked int64 // with the first of them
+}
+
+type storeUser struct {
+	book func(stage.Purpose, int64)
+}
+
 // openCache is the store of a model, nil where it has none.
-func (m *Model) openCache() (*cache.Store, error) {
+func (m *Model) openCache() (*resultStore, error) {
 	if m.cfg.CacheDir == "" {
 		return nil, nil
 	}
@@ -41,7 +57,39 @@ func (m *Model) openCache() (*cache.Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("infer: model %s: %w", m.cfg.Path, err)
 	}
-	return s, nil
+	return &resultStore{Store: s}, nil
+}
+
+// join adds one who can be charged, until leave is called, once.
+func (s *resultStore) join(book func(stage.Purpose, int64)) (leave func()) {
+	u := &storeUser{book}
+	s.mu.Lock()
+	s.users = append(s.users, u)
+	s.mu.Unlock()
+	s.settle()
+	return func() { s.leave(u) }
+}
+
+func (s *resultStore) leave(u *storeUser) {
+	s.mu.Lock()
+	i := slices.Index(s.users, u)
+	s.users = slices.Delete(s.users, i, i+1)
+	if i == 0 {
+		u.book(stage.Indexes, -s.booked)
+		s.booked = 0
+	}
+	s.mu.Unlock()
+	s.settle()
+}
+
+// settle charges what the index has come to.
+func (s *resultStore) settle() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if now := s.Bytes(); len(s.users) > 0 && now != s.booked {
+		s.users[0].book(stage.Indexes, now-s.booked)
+		s.booked = now
+	}
 }
 
 // cached gives nil where the model keeps no results.
@@ -108,6 +156,7 @@ func (c *cachedRuns) embed(ctx context.Context, run *caller, rows []row, into ve
 	}
 	stats, err = run.embed(ctx, c.misses, &keeper{c, into, 0})
 	clear(c.misses) // they are the batch's
+	c.store.settle()
 	return stats, hits, err
 }
 

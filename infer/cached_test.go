@@ -132,3 +132,46 @@ func TestCacheKeepsModelsApart(t *testing.T) {
 	_, err := open(t, infer.Config{Path: filepath.Join(tiny, "plain"), CacheDir: "/dev/null/x"}).Embed(infer.EmbedConfig{Column: "text"})
 	require.NoError(t, err, "the folder is opened with the first worker")
 }
+
+// The index of what is kept is charged once, to someone who is there, and not at all in the end.
+func TestTheIndexOfTheCacheIsCharged(t *testing.T) {
+	m := open(t, infer.Config{Path: filepath.Join(tiny, "plain"), CacheDir: t.TempDir()})
+	task, err := m.Embed(infer.EmbedConfig{Column: "text"})
+	require.NoError(t, err)
+	list := make([]*books, 3)
+	workers := make([]*chain, 3)
+	start := func(i int) {
+		list[i] = newBooks(t)
+		workers[i] = openChain(t, task, textSchema, list[i].env())
+	}
+	embed := func(i int, texts ...string) {
+		rec, err := workers[i].run(t.Context(), textRecord(list[i].mem, pointers(texts)...))
+		require.NoError(t, err)
+		rec.Release()
+	}
+	held := func() (entries []int64) {
+		for _, b := range list {
+			if b == nil {
+				return entries
+			}
+			entries = append(entries, b.held(stage.Indexes)/64)
+		}
+		return entries
+	}
+	start(0)
+	start(1)
+	require.Equal(t, []int64{0, 0}, held())
+	embed(0, "a", "b", "a", "c")
+	require.Equal(t, []int64{3, 0}, held())
+	embed(1, "d", "a")
+	require.Equal(t, []int64{4, 0}, held(), "what one of them adds, the first pays for")
+	workers[0].close()
+	require.Equal(t, []int64{0, 4}, held())
+	start(2)
+	require.NoError(t, m.Close())
+	embed(2, "a")
+	require.Equal(t, []int64{0, 0, 0}, held(), "a model that was closed keeps nothing")
+	workers[1].close()
+	workers[2].close()
+	require.Equal(t, []int64{0, 0, 0}, held())
+}

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/penstock-data/penstock/internal/cache"
 	"github.com/penstock-data/penstock/preprocess/tokenize"
 	"github.com/penstock-data/penstock/stage"
 )
@@ -45,7 +44,7 @@ type Config struct {
 	// run. Empty: nothing is kept. It must be on a disk of the machine.
 	CacheDir string
 	// CacheBytes bounds the folder: what was kept first goes first. 0: 4 GiB. Some 64 bytes
-	// of memory are needed for each text that is kept.
+	// of memory are needed for each vector that is kept, which a job's ledger is charged with.
 	CacheBytes int64
 	// DeviceShare is the part of a device, and of its memory, that an actor takes where
 	// the model runs on one. 0: all of it.
@@ -89,7 +88,7 @@ type Model struct {
 
 	tokenizer func() (*tokenize.Tokenizer, error)
 	digests   func() []string
-	cache     func() (*cache.Store, error) // nil: none
+	cache     func() (*resultStore, error) // nil: none
 
 	mu     sync.Mutex
 	closed bool

@@ -237,6 +237,7 @@ type textWorker struct {
 	callers []*caller
 	idle    chan *textCall
 	release func() error // of the session; nil: there is none
+	leave   func()       // the store of results; nil: there is none
 }
 
 // textCall is what one call of Process works with.
@@ -250,6 +251,13 @@ type textCall struct {
 // after an error.
 func (w *textWorker) start(s *textStage, runners []runner) error {
 	t := w.task
+	store, err := w.task.model.cache()
+	if err != nil {
+		return err
+	}
+	if store != nil {
+		w.leave = store.join(w.env.Book)
+	}
 	w.idle = make(chan *textCall, len(runners))
 	for _, r := range runners {
 		c := newCaller(r, t.spec, t.model.cfg, t.model.padding(t.tokenizer))
@@ -413,6 +421,10 @@ func (w *textWorker) Close() error {
 		errs = append(errs, c.close())
 	}
 	w.callers = nil
+	if w.leave != nil {
+		w.leave()
+		w.leave = nil
+	}
 	if w.release != nil {
 		errs = append(errs, w.release())
 		w.release = nil

@@ -53,11 +53,12 @@ const (
 	Arena                        // ONNX Runtime's arenas: activations and work space
 	Pinned                       // page-locked slots
 	WriterBuffers                // pages and compression buffers of writers
+	Indexes                      // of results that are kept on disk
 	Purposes      int     = iota // how many there are
 )
 
 func (p Purpose) String() string {
-	return [...]string{"blocks", "reader buffers", "decode buffers", "weights", "arena", "pinned", "writer buffers"}[p]
+	return [...]string{"blocks", "reader buffers", "decode buffers", "weights", "arena", "pinned", "writer buffers", "indexes"}[p]
 }
 
 // Counter names a number that an operator counts beside rows, bytes and times.

@@ -56,6 +56,10 @@ const refreshEvery = time.Second
 // entryBytes is an entry of an index: key, offset, length and a CRC-32 of those.
 const entryBytes = 16 + 8 + 4 + 4
 
+// entryMemory is about what an entry takes in memory: 40 bytes and one of the map's own in
+// groups that are two thirds full.
+const entryMemory = 64
+
 // sumBytes stand before each value: XXH3 of key and value.
 const sumBytes = 8
 
@@ -74,6 +78,7 @@ type Store struct {
 
 	mu        sync.Mutex
 	where     map[Key]location
+	most      int // entries that where ever had: a map does not shrink
 	segments  map[uint64]*segment
 	own       *segment // the one that this process writes; nil: none yet
 	refreshed time.Time
@@ -118,6 +123,9 @@ func Open(dir string, c Config) (*Store, error) {
 func (s *Store) Get(key Key, dst []byte) ([]byte, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.closed {
+		return dst, false
+	}
 	at, ok := s.where[key]
 	if !ok && time.Since(s.refreshed) > refreshEvery {
 		_ = s.refresh() // what cannot be read now is not there
@@ -189,8 +197,13 @@ func (s *Store) append(key Key, value []byte) error {
 		return err
 	}
 	own.read += entryBytes
-	s.where[key] = at
+	s.know(key, at)
 	return nil
+}
+
+func (s *Store) know(key Key, at location) {
+	s.where[key] = at
+	s.most = max(s.most, len(s.where))
 }
 
 func entry(key Key, at location) []byte {
@@ -212,14 +225,15 @@ func (s *Store) Stats() Stats {
 func (s *Store) Bytes() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return 64 * int64(len(s.where))
+	return entryMemory * int64(s.most)
 }
 
-// Close closes the files. It may be called twice.
+// Close closes the files and forgets what lies in them. It may be called twice.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
+	s.where, s.most = nil, 0
 	return s.closeFiles()
 }
 
@@ -328,7 +342,7 @@ func (s *Store) learn(seg *segment) error {
 				continue
 			}
 			at := location{seg.number, int64(binary.LittleEndian.Uint64(e[16:])), binary.LittleEndian.Uint32(e[24:])}
-			s.where[Key(e[:16])] = at
+			s.know(Key(e[:16]), at)
 			seg.end = max(seg.end, at.offset+sumBytes+int64(at.length))
 		}
 		seg.read += int64(len(part))

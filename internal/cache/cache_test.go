@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -72,6 +73,29 @@ func TestPutAndGet(t *testing.T) {
 	}
 	require.NoError(t, s.Close())
 	require.Error(t, s.Put(key(1), nil))
+	cache.ExpireRefresh(s)
+	_, ok := s.Get(key(1), nil)
+	require.False(t, ok, "a store that was closed opens nothing again")
+	require.Zero(t, s.Bytes())
+}
+
+// What a store says that it takes in memory is about what it takes.
+func TestBytes(t *testing.T) {
+	const entries = 100_000
+	heap := func() int64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	s := open(t, t.TempDir(), 0)
+	before := heap()
+	for n := range entries {
+		require.NoError(t, s.Put(key(n), nil))
+	}
+	grown := heap() - before
+	require.Equal(t, int64(64*entries), s.Bytes())
+	require.InEpsilon(t, grown, s.Bytes(), 0.5)
 }
 
 // However much is put, the folder stays within its bound, and what came last is there.
