@@ -21,7 +21,11 @@ func (t *textTask) onDevice(env stage.Env) (task *textTask, remove func() error,
 	own.file = t.model.file.path
 	none := func() error { return nil }
 	how, mask := t.spec.devicePooling()
-	if how == onnxgraph.NoPooling || len(t.spec.more) > 0 {
+	if how == onnxgraph.NoPooling {
+		return &own, none, nil
+	}
+	if len(t.spec.more) > 0 {
+		env.Logger().Info("tokens are pooled on the host: several outputs are taken", "model", own.file)
 		return &own, none, nil
 	}
 	m, err := onnxgraph.Open(own.file)

@@ -36,7 +36,8 @@ type EmbedConfig struct {
 	// Pooling takes the place of the model's own. 0: the model's.
 	Pooling Pooling
 	// Outputs are several vectors of each text, from the same runs of the model, each of which
-	// becomes a column. Output, ModelOutput and Pooling are empty then.
+	// becomes a column. Output, ModelOutput and Pooling are empty then. Devices leave the
+	// pooling of tokens to the host for them: the vectors of all tokens come back.
 	Outputs []EmbedOutput
 	// Dimensions cuts the vectors to their first components, for models that were trained
 	// for it (Matryoshka); they are normalised after that. 0: whole vectors.
