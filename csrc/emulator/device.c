@@ -17,6 +17,14 @@ struct device *thread_device(void)
 	return depth ? handle_get(HANDLE_CONTEXT, stack[depth - 1]) : NULL;
 }
 
+/* A lost device works on nothing: whoever is told that it is lost may free what its work used. */
+CUresult state_of(struct device *d)
+{
+	while (d->lost != CUDA_SUCCESS && d->busy && !in_stream)
+		pthread_cond_wait(&emu.progress, &emu.lock);
+	return d->lost;
+}
+
 CUresult current(struct device **d)
 {
 	if (launched_on) {
@@ -28,7 +36,7 @@ CUresult current(struct device **d)
 	*d = thread_device();
 	if (!*d || !(*d)->holds)
 		return CUDA_ERROR_CONTEXT_IS_DESTROYED;
-	return (*d)->lost;
+	return state_of(*d);
 }
 
 void lose(struct device *d, CUresult code)

@@ -17,7 +17,8 @@
  *  - Stricter than the driver: a call that needs a context wants one on the calling thread even where the handle would do
  *    (all but cuEventQuery, cuEventSynchronize and cuEventElapsedTime); a stream's function may make no call of the driver
  *    (CUDA_ERROR_NOT_PERMITTED); cuMemFreeHost does not wait for the device.
- *  - Contexts are primary contexts. A device once lost stays lost until emu_reset, as for a process on a real one.
+ *  - Contexts are primary contexts. A device once lost stays lost until emu_reset, as for a process on a real one; a call
+ *    that says so returns when the device is at no work any more.
  *
  * The functions below are the emulator's alone. They are found by name: penstock_driver_find("emu_launch", &fn) gives
  * CUDA_SUCCESS on the emulator, CUDA_ERROR_SHARED_OBJECT_SYMBOL_NOT_FOUND on a real driver. They may be called from any

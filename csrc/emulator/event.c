@@ -106,7 +106,7 @@ CUresult CUDAAPI cuEventQuery(CUevent event)
 	ENTER(cuEventQuery);
 	FIND_EVENT(e, event);
 	if (e->device->lost != CUDA_SUCCESS)
-		return leave(e->device->lost);
+		return leave(state_of(e->device));
 	if (!e->mark)
 		return leave(CUDA_SUCCESS);
 	if (!e->mark->done)
@@ -127,7 +127,7 @@ CUresult CUDAAPI cuEventSynchronize(CUevent event)
 		observed(d, m, true);
 		mark_drop(m);
 	}
-	return leave(d->lost);
+	return leave(state_of(d));
 }
 
 CUresult CUDAAPI cuEventElapsedTime(float *ms, CUevent start, CUevent end)

@@ -128,6 +128,7 @@ struct device {
 	int holds;        /* of the context; 0: there is none */
 	unsigned context_flags;
 	CUresult lost; /* not CUDA_SUCCESS: every call in the context gives it */
+	unsigned busy; /* pieces of work that its streams are at */
 	struct stream *streams;  /* with those that are closing and not done yet */
 	struct stream *standard; /* the default one, made when it is first used; NULL: not yet */
 	struct event *events;
@@ -183,6 +184,7 @@ CUresult late_fault(void);
 
 /* device.c, event.c */
 CUresult current(struct device **d);
+CUresult state_of(struct device *d); /* CUDA_SUCCESS, or what it is lost with; by then it is at no work any more */
 struct device *thread_device(void); /* without an error: NULL where there is no context */
 void context_end(struct device *d); /* waits for its streams, then drops all that it has */
 void lose(struct device *d, CUresult code);

@@ -99,6 +99,7 @@ static CUresult do_work(struct stream *s, struct work *w, unsigned *flags)
 	if (result != CUDA_SUCCESS)
 		return result;
 	int64_t between = copy ? delay_locked(s, false) / 4 : 0;
+	s->device->busy++;
 	pthread_mutex_unlock(&emu.lock);
 	if (copy)
 		move(w, between);
@@ -112,6 +113,7 @@ static CUresult do_work(struct stream *s, struct work *w, unsigned *flags)
 		launched_on = NULL;
 	}
 	pthread_mutex_lock(&emu.lock);
+	s->device->busy--;
 	return result;
 }
 
