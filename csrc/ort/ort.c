@@ -5,6 +5,7 @@
 #include "seam.h"
 
 #include <dlfcn.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -119,6 +120,10 @@ static int no_memory(struct penstock_ort_error *error)
 
 /* ---- the library ---- */
 
+/* ONNX Runtime counts the holds of its one environment, but ends it behind its own lock: one that is made meanwhile fails,
+ * since there is a logger still. */
+static pthread_mutex_t environment = PTHREAD_MUTEX_INITIALIZER;
+
 int penstock_ort_open(const char *path, struct penstock_ort **out, struct penstock_ort_error *error)
 {
 	void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL); /* never closed: its threads and statics outlive us */
@@ -136,7 +141,9 @@ int penstock_ort_open(const char *path, struct penstock_ort **out, struct pensto
 		return no_memory(error);
 	ort->api = api;
 	/* What goes wrong is in the errors: the library's own log would say it again. */
+	pthread_mutex_lock(&environment);
 	int status = check(api, api->CreateEnv(ORT_LOGGING_LEVEL_FATAL, "penstock", &ort->env), error);
+	pthread_mutex_unlock(&environment);
 	if (!status)
 		status = check(api, api->GetAllocatorWithDefaultOptions(&ort->plain), error);
 	if (status) {
@@ -151,8 +158,11 @@ void penstock_ort_close(struct penstock_ort *ort)
 {
 	if (!ort)
 		return;
-	if (ort->env)
+	if (ort->env) {
+		pthread_mutex_lock(&environment);
 		ort->api->ReleaseEnv(ort->env);
+		pthread_mutex_unlock(&environment);
+	}
 	free(ort);
 }
 
