@@ -41,9 +41,9 @@
 //   - next: of what may run, the operator goes first that has the fewest bytes waiting for
 //     those who read them, without what is stuck; of equals, the one further downstream. If
 //     the first needs more CPU than is free, what is free is kept for it.
-//   - liveness: when nothing runs, no worker is being opened and nothing may run, the head
-//     of the operator furthest downstream runs alone, over the limit if it must be. That is
-//     counted.
+//   - liveness: when nothing runs, nothing may run, and no worker is being opened that its
+//     operator lacks, the head of the operator furthest downstream runs alone, over the limit
+//     if it must be. That is counted.
 //   - pools: their fewest workers are opened at once, and before any others. From the seconds and bytes of finished
 //     tasks follows how many tasks of each operator must run at once for a byte per second to
 //     leave the sources, and the highest rate that CPUs, devices and the largest sizes allow:

@@ -194,6 +194,20 @@ func (s *Scheduler) roomFor(o *op) bool {
 
 func (o *op) queued() int { return o.queue.len() + o.pinned.len() }
 
+// lacksWorker says that an operator has no worker at all, or none with a free call for the next of
+// the tasks that are queued.
+func (o *op) lacksWorker() bool {
+	switch {
+	case o.workers.none():
+		return true
+	case o.pinned.len() > 0 && o.workers.has(*o.pinned.front()):
+		return false
+	case o.queue.len() > 0:
+		return !o.workers.has(*o.queue.front())
+	}
+	return o.pinned.len() > 0
+}
+
 // line gives the queue whose head is next, by what no limit of memory or CPU can change: the
 // tasks that only one worker may run go first.
 func (s *Scheduler) line(o *op) (*fifo[queued], Rule) {

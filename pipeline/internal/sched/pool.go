@@ -13,7 +13,7 @@ type pool struct {
 	open   int          // being opened or up, without those that are being closed
 	next   int          // number of the next one
 	device map[int]int  // of each that holds a share of one
-	above  float64      // seconds for which more were open than the rates ask for
+	above  float64      // seconds for which more were up than the rates ask for, and none was being opened
 	full   bool         // there is no place for another now
 	going  map[int]bool // those that make room for others behind the loss of a device
 	idle   float64      // seconds for which there was nothing to do
@@ -57,7 +57,7 @@ func (s *Scheduler) tick(seconds float64) {
 		if o.Max == 0 || o.stopped {
 			continue
 		}
-		if o.pool.above += seconds; want[i] >= o.pool.open {
+		if o.pool.above += seconds; want[i] >= o.pool.open || o.opening > 0 {
 			o.pool.above = 0
 		}
 		patience := float64(shrinkAfter)
@@ -83,10 +83,11 @@ func (s *Scheduler) closeIdle(o *op) {
 	}
 }
 
-// retire closes a worker if nothing runs in it and its pool is too large, its device is lost, or
-// it is to make room.
+// retire closes a worker if nothing runs in it and more are up than its pool is to have, its
+// device is lost, or it is to make room. Those that are still being opened do not count: one that
+// is there does not go for one that may take minutes to load.
 func (s *Scheduler) retire(o *op, w *worker) {
-	goes := w.closed || o.pool.going[w.id] || o.pool.open > o.pool.want
+	goes := w.closed || o.pool.going[w.id] || o.pool.open-o.opening > o.pool.want
 	if o.Max == 0 || !goes || w.gone || w.told || !s.rules.idle(o, w) {
 		return
 	}

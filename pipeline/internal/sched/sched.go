@@ -150,10 +150,11 @@ func (s *Scheduler) Settle() []Action {
 	return s.acts
 }
 
-// opening says whether a worker is still to come.
+// opening says whether a worker is still to come that an operator lacks. Where its tasks have all
+// that they could use, another changes nothing, and may take minutes to load.
 func (s *Scheduler) opening() bool {
 	for i := range s.ops {
-		if o := &s.ops[i]; o.opening > 0 && !o.stopped {
+		if o := &s.ops[i]; o.opening > 0 && !o.stopped && o.lacksWorker() {
 			return true
 		}
 	}

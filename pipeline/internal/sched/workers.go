@@ -58,6 +58,16 @@ func (ws *workers) has(q queued) bool {
 	return ws.free > 0
 }
 
+// none says that there is no worker that any task could be given to.
+func (ws *workers) none() bool {
+	for _, w := range ws.up {
+		if !w.closed {
+			return false
+		}
+	}
+	return true
+}
+
 // take takes a call, where has has said that there is one.
 func (ws *workers) take(q queued) *worker {
 	w := ws.up[q.worker]

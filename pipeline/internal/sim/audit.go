@@ -237,9 +237,10 @@ func (a *audit) running() (n int) {
 	return n
 }
 
+// opening says that a worker is to come where there is none, or none for a task that is queued.
 func (a *audit) opening() bool {
 	for i := range a.ops {
-		if a.ops[i].opening > 0 && !a.ops[i].stopped {
+		if o := &a.ops[i]; o.opening > 0 && !o.stopped && (len(o.calls) == 0 || len(o.queue) > 0 && !o.freeCall()) {
 			return true
 		}
 	}
@@ -454,9 +455,13 @@ func (a *audit) wants(s *sched.Scheduler, i int) bool {
 	case !a.admit(cfg), len(o.queue) == 0, cfg.Window > 0 && o.queue[0].set-o.lowest >= cfg.Window:
 		return false
 	}
+	return o.freeCall() && a.roomForNext(s, i)
+}
+
+func (o *auditOp) freeCall() bool {
 	for _, calls := range o.calls {
 		if *calls > 0 {
-			return a.roomForNext(s, i)
+			return true
 		}
 	}
 	return false

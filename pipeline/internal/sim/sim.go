@@ -66,13 +66,18 @@ type Result struct {
 	Passed    int       // turns of CPU upstream of an operator that lacked nothing but CPU, until its own, at most
 }
 
-// ErrStuck is a simulation in which nothing can happen any more and not all is done.
+// ErrStuck is a simulation in which nothing can happen any more, or nothing has for stuckAfter
+// seconds but workers that come and go, and not all is done.
 var ErrStuck = errors.New("sim: stuck")
+
+// stuckAfter is far beyond what a worker of a random job takes to open.
+const stuckAfter = 500
 
 type simulation struct {
 	cfg     Config
 	s       *sched.Scheduler
 	now     float64
+	ran     float64 // when a task last started or went on
 	clock   agenda
 	seq     int64
 	bytes   int64 // of blocks that exist
@@ -192,6 +197,10 @@ func (o *Op) delay(w int) float64 {
 
 // tick goes on for as long as anything else does.
 func (m *simulation) tick() {
+	if m.s.Running() == 0 && m.now-m.ran > stuckAfter {
+		m.err = fmt.Errorf("%w: at %.0f s nothing has run for %.0f s", ErrStuck, m.now, m.now-m.ran)
+		return
+	}
 	m.push(sched.Event{Kind: sched.Tick, Seconds: m.cfg.Tick})
 	if len(m.clock) > 0 {
 		m.at(m.cfg.Tick, m.tick)
@@ -250,12 +259,13 @@ func (m *simulation) decide(settled bool, f func() []sched.Action) bool {
 				m.err = fmt.Errorf("sim: task %d of operator %d started twice", a.Task, a.Op)
 				return false
 			}
-			t.started, t.worker = true, a.Worker
+			t.started, t.worker, m.ran = true, a.Worker, m.now
 			t.plan = m.cfg.Ops[a.Op].Work(t.Task)
 			m.step(a.Op, t)
 		case sched.Accept:
 			m.accept(a.Op, t)
 		case sched.Resume:
+			m.ran = m.now
 			if p := &t.plan[t.at]; p.Reserve > 0 {
 				p.Reserve = 0
 			} else {
