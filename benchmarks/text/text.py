@@ -1,6 +1,6 @@
 """Text embeddings: from a file of texts to Parquet, beside bare ONNX Runtime, a plain loop, Ray Data and Daft.
 
-    build/peers/bin/python benchmarks/text/text.py        (QUICK=1: a small size, once)
+    build/peers/bin/python benchmarks/text/text.py        (QUICK=1: a small size, once; RUNS=2: two rounds, not three)
 
 A contestant's settings, such as one caller with two threads or two with one, are tried on a part of the texts first, and the
 fastest of each are measured.
@@ -25,8 +25,8 @@ import process  # noqa: E402
 ROWS = 512 if bench.QUICK else 8192
 CHECKED = 128 if bench.QUICK else 512       # rows whose vectors are compared before anything is timed
 TRIED = {"arrival": 256 if bench.QUICK else 1024, "sorted": 512 if bench.QUICK else 2048}
-RUNS = 1 if bench.QUICK else 3
-SLOW_RUNS = 1 if bench.QUICK else 2         # of those in order of arrival, which take minutes
+RUNS = 1 if bench.QUICK else int(os.environ.get("RUNS", 3))
+SLOW_RUNS = max(RUNS - 1, 1)                # of those in order of arrival, which take minutes
 COSINE = 0.99999
 OUT = bench.BUILD / "out-text"
 CALLERS = [(1, 2), (2, 1)]                  # calls at once, threads of each
@@ -44,7 +44,7 @@ NOTES = [
     "ray, daft, plain: batches of 64 in order of arrival; *-sorted: windows of 1,024 rows, sorted by length in characters, the batch size tried",
     "their seconds count from behind the imports and the start of the engine; their models load within them",
     "ray: repartitioned to 512 rows a block (1,024 sorted), or its reader's one block would keep one actor busy",
-    "rates are of whole jobs; rows of the order of arrival are measured twice, the others three times",
+    f"rates are of whole jobs; runs in order of arrival: {SLOW_RUNS}, of all others: {RUNS}",
 ]
 
 
