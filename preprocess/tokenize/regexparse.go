@@ -11,7 +11,8 @@ import (
 // The patterns of Split and Replace are Oniguruma's. What is read here is the
 // part of its syntax whose meaning is plain (doc/RE of Oniguruma 6.9); the rest
 // is refused by name: back-references, calls, conditionals, absent groups, \K,
-// \G, \X, \R, the options x, W, D, S and P, loops over what may be empty.
+// \G, \X, \R, the options x, W, D, S and P, loops over what may be
+// empty, also counted ones where there is an assertion in it.
 
 type nodeKind uint8
 
@@ -406,6 +407,11 @@ func (n *node) nullable() bool {
 		return n.subs[0].nullable()
 	}
 	return true
+}
+
+// looks says that there is an assertion anywhere in a node.
+func (n *node) looks() bool {
+	return n.kind == nodeAssert || n.kind == nodeLook || slices.ContainsFunc(n.subs, (*node).looks)
 }
 
 // assertion says that Oniguruma takes a node for an assertion, which it doesn't

@@ -33,6 +33,9 @@ func (p *patternParser) quantified(n *node) (*node, error) {
 		if hi == unbounded && n.nullable() {
 			return nil, refuse("a repeat of what may be empty")
 		}
+		if hi > 1 && n.nullable() && n.looks() { // Oniguruma's rounds of these end in ways of their own
+			return nil, refuse("a counted repeat of what may be empty and has an assertion in it")
+		}
 		r := &node{kind: nodeRepeat, min: lo, max: hi, subs: []*node{n}}
 		switch {
 		case isInterval && lo == hi: // {n}? is (?:{n})?, {n}+ is (?:{n})+
