@@ -176,7 +176,9 @@ func (b *pieceModel) ends(cfg SentencePieceConfig) (processor, error) {
 
 // unigram makes a model whose sums are rounded to 32 bits, as SentencePiece's.
 func (b *pieceModel) unigram() *unigram {
-	best, worst := float32(math.Inf(-1)), float32(math.Inf(1))
+	// The largest score counts from the least positive float32 on (the library starts there, and not
+	// at minus infinity): where all scores are negative, it is as good as zero.
+	best, worst := float32(0x1p-126), float32(math.Inf(1))
 	for _, p := range b.pieces {
 		if p.role == roleNormal {
 			best, worst = max(best, p.score), min(worst, p.score)
