@@ -263,7 +263,7 @@ func (w *textWorker) tokenize(ctx context.Context, rec arrow.Record) (truncated 
 			w.null(i)
 			continue
 		}
-		if column, err := w.refuse(text(i), other(i)); err != nil {
+		if column, err := w.refuse(i, text, other); err != nil {
 			w.fail(i, column, err)
 			continue
 		}
@@ -312,15 +312,15 @@ func (w *textWorker) end(row int, valid bool) {
 }
 
 // refuse says why the texts of a row are not taken, and in which column.
-func (w *textWorker) refuse(text, other string) (column string, err error) {
+func (w *textWorker) refuse(row int, text, other func(int) string) (column string, err error) {
 	c := &w.stage.config
 	if c.InvalidUTF8 != RefuseInvalid {
 		return "", nil
 	}
-	if err := CheckUTF8(text); err != nil {
+	if err := CheckUTF8(text(row)); err != nil || c.Pair.Column == "" {
 		return c.Column, err
 	}
-	return c.Pair.Column, CheckUTF8(other)
+	return c.Pair.Column, CheckUTF8(other(row))
 }
 
 // fail drops what there is of the row under way.
