@@ -23,17 +23,11 @@ import (
 type timed struct{ *stagetest.FakeStage }
 
 func (s timed) Bind(in []*arrow.Schema) (*stage.Bound, error) {
-	b, err := s.FakeStage.Bind(in)
-	if err != nil {
-		return nil, err
-	}
-	open := b.Open
-	b.Open = func(ctx context.Context, env stage.Env) (stage.Worker, error) {
+	return bindOpening(s.FakeStage, in, func(ctx context.Context, env stage.Env, open opener) (stage.Worker, error) {
 		w, err := open(ctx, env)
 		env.Tell("all of it is made up")
 		return &timedWorker{Worker: w, env: env, at: time.Now()}, err
-	}
-	return b, nil
+	})
 }
 
 type timedWorker struct {

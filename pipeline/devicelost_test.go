@@ -94,12 +94,7 @@ type onCards struct {
 }
 
 func (s onCards) Bind(in []*arrow.Schema) (*stage.Bound, error) {
-	b, err := s.FakeStage.Bind(in)
-	if err != nil {
-		return nil, err
-	}
-	open := b.Open
-	b.Open = func(ctx context.Context, env stage.Env) (stage.Worker, error) {
+	return bindOpening(s.FakeStage, in, func(ctx context.Context, env stage.Env, open opener) (stage.Worker, error) {
 		s.cards.mu.Lock()
 		s.cards.opens[env.Device]++
 		at, dies := s.cards.dies[env.Device]
@@ -109,8 +104,7 @@ func (s onCards) Bind(in []*arrow.Schema) (*stage.Bound, error) {
 		}
 		w, err := open(ctx, env)
 		return &cardWorker{w, s.cards, env.Device}, err
-	}
-	return b, nil
+	})
 }
 
 type cardWorker struct {

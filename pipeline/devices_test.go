@@ -30,6 +30,20 @@ func newCard() *card {
 	return &card{held: map[int]float64{}, most: map[int]float64{}, opens: map[int]int{}}
 }
 
+// opener is how a stage opens a worker.
+type opener func(context.Context, stage.Env) (stage.Worker, error)
+
+// bindOpening binds a stage whose workers are opened by with, which is given the stage's own way.
+func bindOpening(s stage.Stage, in []*arrow.Schema, with func(context.Context, stage.Env, opener) (stage.Worker, error)) (*stage.Bound, error) {
+	b, err := s.Bind(in)
+	if err != nil {
+		return nil, err
+	}
+	open := b.Open
+	b.Open = func(ctx context.Context, env stage.Env) (stage.Worker, error) { return with(ctx, env, open) }
+	return b, nil
+}
+
 // onDevice is a fake stage whose workers note the device that they were placed on.
 type onDevice struct {
 	*stagetest.FakeStage
@@ -37,12 +51,7 @@ type onDevice struct {
 }
 
 func (s onDevice) Bind(in []*arrow.Schema) (*stage.Bound, error) {
-	b, err := s.FakeStage.Bind(in)
-	if err != nil {
-		return nil, err
-	}
-	open := b.Open
-	b.Open = func(ctx context.Context, env stage.Env) (stage.Worker, error) {
+	return bindOpening(s.FakeStage, in, func(ctx context.Context, env stage.Env, open opener) (stage.Worker, error) {
 		w, err := open(ctx, env)
 		if err != nil {
 			return nil, err
@@ -53,8 +62,7 @@ func (s onDevice) Bind(in []*arrow.Schema) (*stage.Bound, error) {
 		s.card.held[env.Device] += s.Need.GPU
 		s.card.most[env.Device] = max(s.card.most[env.Device], s.card.held[env.Device])
 		return &deviceWorker{Worker: w, stage: s, device: env.Device}, nil
-	}
-	return b, nil
+	})
 }
 
 type deviceWorker struct {

@@ -64,12 +64,7 @@ type trapped struct {
 }
 
 func (s trapped) Bind(in []*arrow.Schema) (*stage.Bound, error) {
-	bound, err := s.Stage.Bind(in)
-	if err != nil {
-		return nil, err
-	}
-	open := bound.Open
-	bound.Open = func(ctx context.Context, env stage.Env) (stage.Worker, error) {
+	return bindOpening(s.Stage, in, func(ctx context.Context, env stage.Env, open opener) (stage.Worker, error) {
 		if err := s.trap.hit(s.place + " open"); err != nil {
 			return nil, err
 		}
@@ -79,8 +74,7 @@ func (s trapped) Bind(in []*arrow.Schema) (*stage.Bound, error) {
 		}
 		s.trap.opened.Add(1)
 		return trappedWorker{w, s}, nil
-	}
-	return bound, nil
+	})
 }
 
 type trappedWorker struct {

@@ -190,16 +190,11 @@ type seeded struct {
 }
 
 func (s seeded) Bind(in []*arrow.Schema) (*stage.Bound, error) {
-	b, err := s.FakeStage.Bind(in)
-	if err == nil {
-		open := b.Open
-		b.Open = func(ctx context.Context, env stage.Env) (stage.Worker, error) {
-			s.seeds.Store(s.Name, env.Seed)
-			env.Add(stage.Tokens, 3)
-			return open(ctx, env)
-		}
-	}
-	return b, err
+	return bindOpening(s.FakeStage, in, func(ctx context.Context, env stage.Env, open opener) (stage.Worker, error) {
+		s.seeds.Store(s.Name, env.Seed)
+		env.Add(stage.Tokens, 3)
+		return open(ctx, env)
+	})
 }
 
 // TestFusedStagesAreThemselves follows stages that share their calls: seeds, statistics,

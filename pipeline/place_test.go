@@ -68,16 +68,10 @@ type placing struct {
 }
 
 func (s placing) Bind(in []*arrow.Schema) (*stage.Bound, error) {
-	b, err := s.FakeStage.Bind(in)
-	if err != nil {
-		return nil, err
-	}
-	open := b.Open
-	b.Open = func(ctx context.Context, env stage.Env) (stage.Worker, error) {
+	return bindOpening(s.FakeStage, in, func(ctx context.Context, env stage.Env, open opener) (stage.Worker, error) {
 		w, err := open(ctx, env)
 		return placingWorker{w, s}, err
-	}
-	return b, nil
+	})
 }
 
 type placingWorker struct {
