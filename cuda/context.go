@@ -2,6 +2,9 @@
 
 package cuda
 
+//#include "driver.h"
+import "C"
+
 import (
 	"errors"
 	"runtime"
@@ -38,11 +41,33 @@ func (c *Context) MakeCurrent() error {
 	return failed("cuCtxSetCurrent", cu.SetCurrentContext(c.ctx))
 }
 
-// Do calls f with the context current on its thread, and leaves what was current before. It is
-// for goroutines that own no thread; where the context is current already it costs one call.
-func (c *Context) Do(f func() error) error {
+// IgnoreCaptures has the calls of this OS thread, to which the caller has locked its goroutine, go
+// on while other threads capture CUDA graphs. Otherwise what a capture could miss, such as taking
+// memory or asking for an event, fails meanwhile on all threads of the process, and the capture
+// fails with it (CU_STREAM_CAPTURE_MODE_GLOBAL).
+func IgnoreCaptures() error {
+	_, err := exchangeCaptureMode(C.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)
+	return err
+}
+
+func exchangeCaptureMode(mode C.CUstreamCaptureMode) (before C.CUstreamCaptureMode, err error) {
+	err = result("cuThreadExchangeStreamCaptureMode", C.cuThreadExchangeStreamCaptureMode(&mode))
+	return mode, err
+}
+
+// Do calls f with the context current on its thread, on which captures of other threads are
+// ignored, and leaves what was there before. It is for goroutines that own no thread.
+func (c *Context) Do(f func() error) (err error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
+	mode, err := exchangeCaptureMode(C.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		_, end := exchangeCaptureMode(mode)
+		err = errors.Join(err, end)
+	}()
 	before, err := cu.CurrentContext()
 	if err != nil {
 		return failed("cuCtxGetCurrent", err)

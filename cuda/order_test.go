@@ -4,9 +4,12 @@ package cuda_test
 
 import (
 	"bytes"
+	"errors"
+	"runtime"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/penstock-data/penstock/cuda"
@@ -189,4 +192,31 @@ func TestNewMemoryHoldsNothing(t *testing.T) {
 	require.NoError(t, k.stream.CopyToHost(head(k.out.Bytes()), k.memory.Ptr(), 300))
 	require.NoError(t, k.stream.Synchronize())
 	require.Equal(t, k.in.Bytes(), k.out.Bytes())
+}
+
+// TestCapturesOfOtherThreads: a thread takes memory while another captures a graph, if it said that
+// captures are not its business, and so does [cuda.Context.Do].
+func TestCapturesOfOtherThreads(t *testing.T) {
+	cudaemu.Only(t)
+	start(t, cudaemu.Config{})
+	ctx := enter(t, 0)
+	take := func() error {
+		m, err := ctx.Alloc(1 << 10)
+		if err != nil {
+			return err
+		}
+		return m.Free()
+	}
+	locked := func(first func() error) func() {
+		return func() {
+			runtime.LockOSThread() // never unlocked
+			assert.NoError(t, errors.Join(ctx.MakeCurrent(), first(), take()))
+		}
+	}
+	require.NoError(t, cudaemu.Capture(locked(cuda.IgnoreCaptures)))
+	require.NoError(t, cudaemu.Capture(func() { assert.NoError(t, ctx.Do(take)) }))
+	require.ErrorContains(t, cudaemu.Capture(func() {
+		runtime.LockOSThread()
+		assert.ErrorContains(t, errors.Join(ctx.MakeCurrent(), take()), "cuMemAlloc")
+	}), "spoiled")
 }

@@ -134,6 +134,8 @@ CUresult enter(enum emu_call call)
 	late = CUDA_SUCCESS;
 	if (in_stream && !(launched_on && (call == CALL_cuMemAlloc || call == CALL_cuMemGetInfo)))
 		return CUDA_ERROR_NOT_PERMITTED;
+	if (capture_forbids(call))
+		return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
 	calls[call]++;
 	struct device *d = thread_device();
 	const struct emu_fault *f = fault_due(call, d);

@@ -107,6 +107,13 @@ int emu_inject(const struct emu_fault *fault);
 /* Stops a stream before its next piece of work (1), or lets it go on (0). What is under way ends. */
 CUresult emu_hold(CUstream stream, int hold);
 
+/*
+ * Begins (1) on this thread what the capture of a CUDA graph in the global mode is to the others, or ends it (0). Until then calls
+ * that a capture could miss, such as those that take memory, give CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED on threads that have not
+ * left the global mode (cuThreadExchangeStreamCaptureMode), and the end CUDA_ERROR_STREAM_CAPTURE_INVALIDATED if there was one.
+ */
+CUresult emu_capture(int on);
+
 /* The device is lost now, with this code. */
 CUresult emu_lose(int device, CUresult code);
 

@@ -343,6 +343,43 @@ static void faults(void)
 	stop();
 }
 
+/* On another thread, while one captures. */
+static void *take_memory(void *current)
+{
+	CUstreamCaptureMode mode = CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+	CUdeviceptr p;
+	must(cuCtxSetCurrent(current));
+	gives(CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED, cuMemAlloc(&p, 16));
+	must(cuThreadExchangeStreamCaptureMode(&mode));
+	want(mode == CU_STREAM_CAPTURE_MODE_GLOBAL);
+	must(cuMemAlloc(&p, 16));
+	must(cuMemFree(p));
+	return NULL;
+}
+
+static void captures(void)
+{
+	start((struct emu_config){0});
+	CUdeviceptr p;
+	CUcontext current;
+	pthread_t thread;
+	must(cuCtxGetCurrent(&current));
+	must(EMU(emu_capture)(1));
+	gives(CUDA_ERROR_ILLEGAL_STATE, EMU(emu_capture)(1));
+	must(EMU(emu_capture)(0));
+	must(EMU(emu_capture)(1));
+	gives(CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED, cuMemAlloc(&p, 16));
+	gives(CUDA_ERROR_STREAM_CAPTURE_INVALIDATED, EMU(emu_capture)(0));
+	must(EMU(emu_capture)(1));
+	want(pthread_create(&thread, NULL, take_memory, current) == 0 && pthread_join(thread, NULL) == 0);
+	gives(CUDA_ERROR_STREAM_CAPTURE_INVALIDATED, EMU(emu_capture)(0));
+	CUstreamCaptureMode wrong = 3;
+	gives(CUDA_ERROR_INVALID_VALUE, cuThreadExchangeStreamCaptureMode(&wrong));
+	must(cuMemAlloc(&p, 16));
+	must(cuMemFree(p));
+	stop();
+}
+
 int main(int argc, char **argv)
 {
 	want(argc == 2);
@@ -361,6 +398,7 @@ int main(int argc, char **argv)
 	threads();
 	torn_down();
 	faults();
+	captures();
 	puts("emulator_test: ok");
 	return 0;
 }

@@ -19,7 +19,7 @@
 	X(cuMemsetD8) X(cuMemsetD8Async) X(cuMemsetD32) X(cuMemsetD32Async) X(cuStreamCreate) X(cuStreamCreateWithPriority) \
 	X(cuStreamDestroy) X(cuStreamQuery) X(cuStreamSynchronize) X(cuStreamWaitEvent) X(cuStreamGetFlags) \
 	X(cuStreamGetPriority) X(cuEventCreate) X(cuEventDestroy) X(cuEventRecord) X(cuEventQuery) X(cuEventSynchronize) \
-	X(cuEventElapsedTime) X(cuLaunchHostFunc) X(emu_launch)
+	X(cuEventElapsedTime) X(cuLaunchHostFunc) X(cuThreadExchangeStreamCaptureMode) X(emu_launch)
 
 enum emu_call {
 #define X(name) CALL_##name,
@@ -202,6 +202,9 @@ void mark_drop(struct mark *m);
 int64_t now_ns(void);
 extern __thread bool in_stream;             /* this thread is a stream's */
 extern __thread struct device *launched_on; /* whose work of emu_launch it is doing; NULL: none */
+
+/* capture.c */
+bool capture_forbids(enum emu_call call); /* and spoils the capture */
 
 /* memory.c */
 bool end_find(uint64_t address, size_t bytes, bool device_only, struct end *out);

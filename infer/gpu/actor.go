@@ -79,10 +79,6 @@ func Open(ctx context.Context, cfg infer.DeviceConfig) (*Actor, error) {
 	n := cfg.Slots
 	a := &Actor{cfg: cfg, ceilings: ceilings{}, graphs: graphs{}, free: make(chan *slot, n), jobs: make(chan *slot, n), waits: make(chan *slot, n),
 		landed: make(chan *slot, n), quit: make(chan struct{}), gone: make(chan struct{}), dead: make(chan struct{})}
-	if cfg.CUDAGraphs {
-		capturing.Lock()
-		defer capturing.Unlock()
-	}
 	opened := make(chan error, 1)
 	go a.own(device, path, opened)
 	select {
@@ -214,6 +210,9 @@ func (a *Actor) open(device cuda.Device, library string) error {
 		return err
 	}
 	if err = a.ctx.MakeCurrent(); err != nil {
+		return err
+	}
+	if err = cuda.IgnoreCaptures(); err != nil { // of other actors
 		return err
 	}
 	if a.budget, err = takeBudget(a.ctx, a.cfg.Share); err != nil {

@@ -5,7 +5,6 @@ package gpu
 import (
 	"encoding/binary"
 	"errors"
-	"sync"
 
 	"github.com/penstock-data/penstock/infer"
 )
@@ -18,10 +17,6 @@ type graphs map[string]int
 
 // noGraph is the number of runs that are not to be captured.
 const noGraph = -1
-
-// capturing is held by an actor that opens with graphs: they are captured then, and a capture fails
-// where another thread of the process takes memory meanwhile.
-var capturing sync.Mutex
 
 // checkGraphs says why runs cannot be replayed from graphs.
 func checkGraphs(cfg *infer.DeviceConfig) error {

@@ -42,6 +42,32 @@ func TestAGraphForEachBucketOfEachSlot(t *testing.T) {
 	require.ErrorContains(t, a.Run(t.Context(), newImages(1, 2).run()), "was captured over other memory")
 }
 
+// TestActorsGoOnWhileOthersCapture: an actor opens, takes memory, runs and closes while another thread
+// captures, as actors on their own threads do, and spoils nothing.
+func TestActorsGoOnWhileOthersCapture(t *testing.T) {
+	cudaemu.Only(t)
+	machine(t, cudaemu.Config{Seed: 7, MaxDelay: late})
+	cfg := graphConfig()
+	cfg.Share = 0.3
+	openActor(t, cfg)
+	k := kernel(t)
+	require.NoError(t, cudaemu.Capture(func() {
+		a, err := gpu.Open(t.Context(), cfg)
+		if !assert.NoError(t, err) {
+			return
+		}
+		for i, rows := range []int{8, 2, 16, 4, 16} {
+			x := newImages(uint64(i), rows)
+			assert.NoError(t, a.Run(t.Context(), x.run()))
+			assert.NoError(t, x.right(k))
+		}
+		mem := a.InputMemory()
+		last := mem.Allocate(1 << 10)
+		assert.NoError(t, a.Close())
+		mem.Free(last) // and with it the pool's memory
+	}))
+}
+
 // TestRunsInPartsAreOfNoGraph: nor are there graphs of memory that a slot had before it grew for them.
 func TestRunsInPartsAreOfNoGraph(t *testing.T) {
 	cudaemu.Only(t)

@@ -55,6 +55,8 @@ func (a *Actor) loop() {
 // in that order. An event may be waited for on any thread.
 func (a *Actor) await(done chan<- struct{}) {
 	defer close(done)
+	runtime.LockOSThread()    // never unlocked: the thread goes with its mode
+	_ = cuda.IgnoreCaptures() // where that fails, so may a capture, and says so
 	for s := range a.waits {
 		if err := s.events[s.wait].Wait(); err != nil {
 			s.err = err

@@ -26,6 +26,7 @@ static const char *call_name(size_t i) { return EMU(emu_call_name)(i); }
 static uint64_t call_count(size_t i) { return EMU(emu_call_count)(i); }
 static CUresult lose(int device, int code) { return EMU(emu_lose)(device, (CUresult)code); }
 static CUresult hold(uintptr_t stream, int on) { return EMU(emu_hold)((CUstream)stream, on); }
+static CUresult capture(int on) { return EMU(emu_capture)(on); }
 */
 import "C"
 
@@ -33,6 +34,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"testing"
 	"time"
 	"unsafe"
@@ -242,6 +244,26 @@ func Calls() map[string]int {
 func Lose(device, code int) error {
 	if C.lose(C.int(device), C.int(code)) != C.CUDA_SUCCESS {
 		return fmt.Errorf("cudaemu: lose device %d: there is no such device", device)
+	}
+	return nil
+}
+
+// Capture does f while a thread captures a CUDA graph in the global mode: see emu_capture. It says
+// what the capture came to.
+func Capture(f func()) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if code := C.capture(1); code != C.CUDA_SUCCESS {
+		return fmt.Errorf("cudaemu: capture: code %d", int(code))
+	}
+	done := make(chan struct{})
+	go func() { // on another thread: this one is locked
+		defer close(done)
+		f()
+	}()
+	<-done
+	if code := C.capture(0); code != C.CUDA_SUCCESS {
+		return fmt.Errorf("cudaemu: the capture was spoiled: code %d", int(code))
 	}
 	return nil
 }
