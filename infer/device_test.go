@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/penstock-data/penstock/infer"
+	"github.com/penstock-data/penstock/internal/testkit"
 	"github.com/penstock-data/penstock/stage"
 )
 
@@ -87,6 +88,22 @@ func onFake(t *testing.T, b *fakeBackend, cfg infer.Config) error {
 		}
 	}
 	return nil
+}
+
+// TestRowsOfTensorRT: it takes memory for the largest number of the longest texts, so that is bounded.
+func TestRowsOfTensorRT(t *testing.T) {
+	for _, c := range []struct {
+		provider infer.Provider
+		rows     int64
+	}{{infer.CUDAProvider, 2048}, {infer.TensorRTProvider, 128}} {
+		b := &fakeBackend{}
+		require.NoError(t, onFake(t, b, infer.Config{Path: testkit.MiniLM(t), Provider: c.provider}))
+		rows, tokens := int64(0), int64(0)
+		for _, r := range b.opened.Warm {
+			rows, tokens = max(rows, r.Inputs[0].Shape[0]), max(tokens, r.Inputs[0].Shape[1])
+		}
+		require.Equal(t, []int64{c.rows, 256}, []int64{rows, tokens})
+	}
 }
 
 // TestProvidersOfDevices: the settings reach the session; what cannot be is an error of the plan.

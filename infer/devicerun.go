@@ -71,8 +71,8 @@ func (t *textTask) deviceShapes() [][2]int {
 	for length := 8; ; length = rung(length + 1) {
 		length = min(length, most)
 		rows := max(budget/length, 1)
-		if t.batch > 0 {
-			rows = min(rows, t.batch*max(t.per, 1))
+		if n := t.maxRows(stage.CUDA); n > 0 {
+			rows = min(rows, n*max(t.per, 1))
 		}
 		n, l := t.spec.fixed(rung(rows), length)
 		all = append([][2]int{{n, l}}, all...)
@@ -80,6 +80,17 @@ func (t *textTask) deviceShapes() [][2]int {
 			return all
 		}
 	}
+}
+
+// maxRows is how many rows a batch has at most; 0: as many as its tokens allow. TensorRT takes memory
+// for runs of the longest texts in the largest number, which never come together: with rows bounded
+// that is little more than a run takes.
+func (t *textTask) maxRows(on stage.DeviceKind) int {
+	const tokens = 128 // of a text, from which on runs are as large as they may be
+	if cfg := &t.model.cfg; t.batch == 0 && on != stage.CPU && cfg.Provider == TensorRTProvider {
+		return max(cfg.runTokens(on)/tokens/max(t.per, 1), 1)
+	}
+	return t.batch
 }
 
 // rung rounds up to a power of two or one and a half of it: to the few sizes that a device sees.

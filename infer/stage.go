@@ -169,7 +169,7 @@ func (s *textStage) policy() stage.Policy {
 	if cfg.NoPacking || t.spec.batch > 0 || t.spec.tokens > 0 {
 		return stage.Policy{MaxRows: positive(t.batch, 64)}
 	}
-	return stage.Policy{MaxRows: t.batch, MaxCost: int64(cfg.runTokens(s.device)), LookAheadRows: cfg.lookAhead()}
+	return stage.Policy{MaxRows: t.maxRows(s.device), MaxCost: int64(cfg.runTokens(s.device)), LookAheadRows: cfg.lookAhead()}
 }
 
 // cost is the number of tokens: the difference of two offsets, of each list of them.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -296,7 +297,7 @@ func (a *Actor) load() error {
 		}
 	}
 	var err error
-	if a.session, err = a.library.open(cfg); err != nil {
+	if a.session, err = profiled(a.library.open, cfg, a.cfg.Env.Tell); err != nil {
 		return fmt.Errorf("model %s: %w", a.cfg.Model, err)
 	}
 	a.onCPU = a.session.onCPU()
@@ -348,6 +349,7 @@ func (a *Actor) sessionConfig() sessionConfig {
 		cfg.tensorRT = map[string]string{
 			"device_id": device, "user_compute_stream": stream, "has_user_compute_stream": "1", "trt_fp16_enable": "1",
 		}
+		maps.Copy(cfg.tensorRT, profile(&a.cfg))
 		if folder := a.cfg.TensorRTCache; folder != "" {
 			cfg.tensorRT["trt_engine_cache_enable"], cfg.tensorRT["trt_engine_cache_path"] = "1", folder
 			cfg.tensorRT["trt_timing_cache_enable"], cfg.tensorRT["trt_timing_cache_path"] = "1", folder

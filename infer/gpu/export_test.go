@@ -30,6 +30,16 @@ func Options(a *Actor) (cuda, tensorRT map[string]string) {
 	return cfg.cuda, cfg.tensorRT
 }
 
+// Profile is what TensorRT is told of the shapes to come.
+var Profile = profile
+
+// OpenWithProfile opens by open, which has options of TensorRT's, and says what the user was told.
+func OpenWithProfile(options map[string]string, open func(options map[string]string) error) (told string, err error) {
+	_, err = profiled(func(c sessionConfig) (*ortSession, error) { return nil, open(c.tensorRT) }, sessionConfig{tensorRT: options},
+		func(text string) { told = text })
+	return told, err
+}
+
 // OnCPUText is what a user is told of nodes on the CPU.
 var OnCPUText = onCPUText
 

@@ -173,6 +173,7 @@ func TestTensorRTOptions(t *testing.T) {
 	cfg.Provider = infer.TensorRTProvider
 	_, trt := gpu.Options(openActor(t, cfg))
 	require.NotContains(t, trt, "trt_engine_cache_enable")
+	require.Equal(t, "pixels:4x6x6x3", trt["trt_profile_max_shapes"])
 	require.NotEmpty(t, trt["user_compute_stream"])
 	cfg.TensorRTCache = filepath.Join(t.TempDir(), "below", "engines")
 	_, trt = gpu.Options(openActor(t, cfg))
