@@ -2,10 +2,12 @@ package infer_test
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
 	"slices"
 	"testing"
 
+	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/memory"
 	"github.com/stretchr/testify/require"
 
@@ -115,6 +117,80 @@ func TestTensorsOfShapes(t *testing.T) {
 	require.NoError(t, runFew(t.Context()))
 	require.Equal(t, want, few)
 	require.Equal(t, infer.MaxShapes, c.Shapes())
+}
+
+// openTensors opens a worker of a model between columns of numbers, which rec has.
+func openTensors(t *testing.T, model string, rec arrow.Record) (stage.Worker, stage.Need) {
+	task, err := tensorModel(t, model).Infer(infer.InferConfig{BatchSize: 1 << 20})
+	require.NoError(t, err)
+	stages, err := task.Expand(stage.Placement{})
+	require.NoError(t, err)
+	bound, err := stages[0].Bind([]*arrow.Schema{rec.Schema()})
+	require.NoError(t, err)
+	w, err := bound.Open(t.Context(), stage.Env{})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, w.Close()) })
+	return w, bound.Need
+}
+
+// So do runs of models between columns of numbers, where the model says how large its outputs are.
+func TestTensorRunsAllocateNothing(t *testing.T) {
+	for name, c := range tensorCases(t) {
+		if name == "open" {
+			continue // ONNX Runtime allocates its outputs
+		}
+		t.Run(name, func(t *testing.T) {
+			rec := tensorRecord(t, c.In, leafOf(name, false), true)
+			defer rec.Release()
+			w, _ := openTensors(t, name, rec)
+			run := infer.RunOf(w, 4)
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			allocs := testing.AllocsPerRun(20, func() {
+				if err := run(ctx); err != nil {
+					t.Error(err)
+				}
+			})
+			require.Equal(t, float64(libraryAllocs), allocs)
+		})
+	}
+}
+
+// Rows come out the same however many are in a batch: tensors are held by the number of rows, for
+// a bounded number of them, and made anew when their memory moves.
+func TestTensorsOfManySizes(t *testing.T) {
+	for _, name := range []string{"mixed", "open"} {
+		t.Run(name, func(t *testing.T) {
+			c := tensorCases(t)[name]
+			in := map[string][]any{}
+			for k, rows := range c.In {
+				in[k] = slices.Repeat(rows, 400)
+			}
+			rec := tensorRecord(t, in, leafOf(name, false), true)
+			defer rec.Release()
+			w, need := openTensors(t, name, rec)
+			sizes := []int{3, 1, 2000, 3, 1, 2000}
+			for n := range infer.MaxShapes + 10 {
+				sizes = append(sizes, n+1)
+			}
+			for from, turn := 0, 0; turn < len(sizes); turn++ {
+				n := sizes[turn]
+				part := rec.NewSlice(int64(from), int64(from+n))
+				got, err := process(t.Context(), w, stage.NewBatch(selected(part, need.Reads), stage.Origin{}))
+				part.Release()
+				require.NoError(t, err)
+				for k, want := range c.Out {
+					col := got.Column(got.Schema().FieldIndices(k)[0])
+					for _, i := range []int{0, n / 2, n - 1} {
+						requireValue(t, want[(from+i)%len(want)], valueOf(col, i), fmt.Sprintf("%d rows: %s row %d", n, k, i))
+					}
+				}
+				got.Release()
+				from = (from + n) % 100
+			}
+			require.Equal(t, infer.MaxShapes, infer.HeldBy(w))
+		})
+	}
 }
 
 // The context of a batch is let go of when another comes: one that has ended ends no run of the

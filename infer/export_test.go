@@ -131,6 +131,19 @@ func (c *Caller) Shapes() int { return len(c.caller.runner.(*cpuRunner).held) }
 // MaxShapes is how many there are at most.
 const MaxShapes = maxShapes
 
+// RunOf gives what makes runs of so many rows, by a worker of [Model.Infer] on the CPU: of zeros,
+// and what comes out is left there.
+func RunOf(w stage.Worker, rows int) func(context.Context) error {
+	worker := w.(*tensorWorker)
+	r := worker.plan.deviceRun(rows)
+	r.Fill = func(_ int, to []byte) { clear(to) }
+	r.Take = func(int, []byte, []int64) error { return nil }
+	return func(ctx context.Context) error { return worker.runners[0].run(ctx, &r) }
+}
+
+// HeldBy is for how many numbers of rows such a worker holds tensors.
+func HeldBy(w stage.Worker) int { return len(w.(*tensorWorker).runners[0].(*cpuTensors).held) }
+
 // everyVector puts the vectors of a text's tokens one behind the other.
 type everyVector struct{ *vectorList }
 

@@ -12,8 +12,8 @@ import (
 )
 
 // cpuTensors runs a session that it shares with others. It owns the memory of the inputs, and of
-// the outputs whose size is known: C memory, since ONNX Runtime keeps the addresses. Other outputs
-// lie where the binding puts them.
+// the outputs whose size is known: C memory, since ONNX Runtime keeps the addresses. Their tensors
+// are made once for each number of rows. Other outputs lie where the binding puts them.
 type cpuTensors struct {
 	session *session
 	plan    *tensorPlan
@@ -22,8 +22,8 @@ type cpuTensors struct {
 	ending  ending
 	inputs  []slab
 	outputs []slab
-	values  []ort.Value
-	results []ort.Value
+	held    heldTensors[int] // by rows
+	results []ort.Value      // of the run under way
 }
 
 func (p *tensorPlan) newCPUTensors(ctx context.Context, u *user) (*cpuTensors, error) {
@@ -37,11 +37,12 @@ func (p *tensorPlan) newCPUTensors(ctx context.Context, u *user) (*cpuTensors, e
 	}
 	return &cpuTensors{session: session, plan: p, book: u.book, ending: ending{options: options},
 		inputs: make([]slab, len(p.inputs)), outputs: make([]slab, len(p.outputs)),
-		values: make([]ort.Value, len(p.inputs)), results: make([]ort.Value, len(p.outputs))}, nil
+		held: heldTensors[int]{}, results: make([]ort.Value, len(p.outputs))}, nil
 }
 
 // close gives all memory back.
 func (c *cpuTensors) close() error {
+	c.held.destroy()
 	for i := range c.inputs {
 		c.inputs[i].free(c.book)
 	}
@@ -63,7 +64,7 @@ func (c *cpuTensors) charge(r *DeviceRun) {
 	numbers := int64(0)
 	for _, t := range slices.Concat(r.Inputs, r.Outputs) {
 		if t.Shape != nil {
-			numbers += ort.NewShape(t.Shape...).FlattenedSize()
+			numbers += ort.Shape(t.Shape).FlattenedSize()
 		}
 	}
 	if need := 4 * activationsPerNumber * numbers; need > c.charged {
@@ -80,34 +81,17 @@ func (c *cpuTensors) rows(n int) int { return max(c.plan.stage.rows, n) }
 // run ends a run that is cancelled by ONNX Runtime's terminate flag, which it looks at between
 // two operators.
 func (c *cpuTensors) run(ctx context.Context, r *DeviceRun) error {
-	defer c.destroy()
-	c.charge(r)
-	for i, t := range r.Inputs {
-		in := &c.plan.inputs[i]
-		data, err := c.inputs[i].take(int(t.Shape[0])*in.rowBytes(), c.book)
-		if err != nil {
-			return err
-		}
-		r.Fill(i, data)
-		if c.values[i], err = newTensor(t.Shape, in.Type, data); err != nil {
-			return fmt.Errorf("infer: input %q: %w", in.Name, err)
-		}
+	t, err := c.tensors(r)
+	if err != nil {
+		return err
 	}
-	for i, t := range r.Outputs {
-		out := &c.plan.outputs[i]
-		if t.Shape == nil {
-			continue // ONNX Runtime allocates it
-		}
-		data, err := c.outputs[i].take(int(t.Shape[0])*out.size()*out.Type.size(), c.book)
-		if err != nil {
-			return err
-		}
-		if c.results[i], err = newTensor(t.Shape, out.Type, data); err != nil {
-			return fmt.Errorf("infer: output %q: %w", out.Name, err)
-		}
+	for i := range r.Inputs {
+		r.Fill(i, c.inputs[i].b[:c.plan.inputs[i].runBytes(r)])
 	}
+	copy(c.results, t.outputs)
+	defer c.destroyResults(t)
 	c.ending.watch(ctx)
-	err := c.session.ort.RunWithOptions(c.values, c.results, c.ending.options)
+	err = c.session.ort.RunWithOptions(t.inputs, c.results, c.ending.options)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -115,26 +99,78 @@ func (c *cpuTensors) run(ctx context.Context, r *DeviceRun) error {
 		return err
 	}
 	for i, v := range c.results {
-		if err := r.Take(i, rawData(v), v.GetShape()); err != nil {
+		data, shape := c.outputs[i].b, r.Outputs[i].Shape
+		if t.outputs[i] == nil {
+			data, shape = rawData(v), v.GetShape()
+		} else {
+			data = data[:c.plan.outputs[i].runBytes(r)]
+		}
+		if err := r.Take(i, data, shape); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func newTensor(shape []int64, kind ElementType, data []byte) (ort.Value, error) {
-	v, err := ort.NewCustomDataTensor(ort.NewShape(shape...), data, ort.TensorElementDataType(kind))
-	if err != nil {
-		return nil, err // a *CustomDataTensor that is nil would be no nil value
+// runRows is how many rows a run has.
+func runRows(r *DeviceRun) int { return int(r.Inputs[0].Shape[0]) }
+
+func (in *boundInput) runBytes(r *DeviceRun) int { return runRows(r) * in.rowBytes() }
+
+// runBytes is of an output whose size is known.
+func (o *tensorOutput) runBytes(r *DeviceRun) int { return runRows(r) * o.size() * o.Type.size() }
+
+// tensors are those held for as many rows, or new ones.
+func (c *cpuTensors) tensors(r *DeviceRun) (*runTensors, error) {
+	rows := runRows(r)
+	if t := c.held[rows]; t != nil {
+		return t, nil
 	}
-	return v, nil
+	c.charge(r)
+	for i := range c.inputs {
+		if err := c.held.grow(&c.inputs[i], c.plan.inputs[i].runBytes(r), c.book); err != nil {
+			return nil, err
+		}
+	}
+	for i := range c.outputs {
+		if r.Outputs[i].Shape == nil {
+			continue
+		}
+		if err := c.held.grow(&c.outputs[i], c.plan.outputs[i].runBytes(r), c.book); err != nil {
+			return nil, err
+		}
+	}
+	t, err := c.newTensors(r)
+	return c.held.add(rows, t, err)
 }
 
-// rawData are the bytes of a tensor of numbers.
+// newTensors gives what it made also beside an error.
+func (c *cpuTensors) newTensors(r *DeviceRun) (*runTensors, error) {
+	t := &runTensors{}
+	for i, in := range c.plan.inputs {
+		v, err := newHeldTensor(r.Inputs[i].Shape, c.inputs[i].b[:in.runBytes(r)], in.Type)
+		if err != nil {
+			return t, fmt.Errorf("infer: input %q: %w", in.Name, err)
+		}
+		t.inputs = append(t.inputs, v)
+	}
+	for i, out := range c.plan.outputs {
+		if r.Outputs[i].Shape == nil {
+			t.outputs = append(t.outputs, nil)
+			continue
+		}
+		v, err := newHeldTensor(r.Outputs[i].Shape, c.outputs[i].b[:out.runBytes(r)], out.Type)
+		if err != nil {
+			return t, fmt.Errorf("infer: output %q: %w", out.Name, err)
+		}
+		t.outputs = append(t.outputs, v)
+	}
+	return t, nil
+}
+
+// rawData are the bytes of a tensor of numbers that the binding made.
 func rawData(v ort.Value) []byte {
 	switch t := v.(type) {
-	case *ort.CustomDataTensor:
-		return t.GetData()
 	case *ort.Tensor[int8]:
 		return bytesOf(t.GetData())
 	case *ort.Tensor[int16]:
@@ -168,14 +204,12 @@ func bytesOf[T any](v []T) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(&v[0])), len(v)*int(unsafe.Sizeof(v[0])))
 }
 
-// destroy lets go of the tensors of a run.
-func (c *cpuTensors) destroy() {
-	for _, list := range [][]ort.Value{c.values, c.results} {
-		for i, v := range list {
-			if v != nil {
-				_ = v.Destroy() // of a tensor: never fails
-				list[i] = nil
-			}
+// destroyResults lets go of the outputs of a run that are not held.
+func (c *cpuTensors) destroyResults(t *runTensors) {
+	for i, v := range c.results {
+		if t.outputs[i] == nil && v != nil {
+			_ = v.Destroy() // of a tensor: never fails
 		}
+		c.results[i] = nil
 	}
 }
