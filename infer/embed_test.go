@@ -105,11 +105,11 @@ func TestBatchEqualsSingle(t *testing.T) {
 		texts = texts[len(texts)-120:]
 	}
 	m := miniLM(t)
-	all, err := m.EmbedTexts(t.Context(), texts)
+	all, err := m.EmbedTexts(t.Context(), texts, infer.EmbedConfig{})
 	require.NoError(t, err)
 	single := make([][]float32, len(texts))
 	for i := range texts {
-		one, err := m.EmbedTexts(t.Context(), texts[i:i+1])
+		one, err := m.EmbedTexts(t.Context(), texts[i:i+1], infer.EmbedConfig{})
 		require.NoError(t, err)
 		single[i] = one[0]
 	}

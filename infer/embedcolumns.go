@@ -54,12 +54,9 @@ func (h embedHead) begin(env stage.Env, n int) (columns, error) {
 }
 
 func (c *vectorColumn) begin(mem memory.Allocator, n int) *vectorValues {
-	v := &vectorValues{column: c, n: n, values: memory.NewResizableBuffer(mem), mem: mem}
+	v := &vectorValues{n: n, values: memory.NewResizableBuffer(mem), mem: mem}
 	v.values.Resize(n * c.dim * arrow.Float32SizeBytes)
-	v.floats = unsafe.Slice((*float32)(unsafe.Pointer(&v.values.Bytes()[0])), n*c.dim)
-	if c.dim < c.full {
-		v.whole = make([]float32, c.full)
-	}
+	v.vectorRoom = newVectorRoom(*c, unsafe.Slice((*float32)(unsafe.Pointer(&v.values.Bytes()[0])), n*c.dim))
 	return v
 }
 
@@ -99,37 +96,51 @@ func (e *embedColumns) drop() {
 	}
 }
 
+// vectorRoom is where the vectors of a column are written, one behind the other.
+type vectorRoom struct {
+	column vectorColumn
+	floats []float32
+	whole  []float32 // a vector that is to be cut; nil: none is
+}
+
+func newVectorRoom(c vectorColumn, floats []float32) vectorRoom {
+	r := vectorRoom{column: c, floats: floats}
+	if c.dim < c.full {
+		r.whole = make([]float32, c.full)
+	}
+	return r
+}
+
+func (r *vectorRoom) of(row int32) []float32 {
+	from, to := int(row)*r.column.dim, (int(row)+1)*r.column.dim
+	return r.floats[from:to:to]
+}
+
+func (r *vectorRoom) at(i int32) []float32 {
+	if r.whole != nil {
+		return r.whole
+	}
+	return r.of(i)
+}
+
+func (r *vectorRoom) done(i int32) {
+	v := r.of(i)
+	if r.whole != nil {
+		copy(v, r.whole)
+	}
+	if r.column.normalize {
+		normalize(v)
+	}
+}
+
 // vectorValues is one fixed-size-list column, its values written in place.
 type vectorValues struct {
-	column *vectorColumn
+	vectorRoom
 	n      int
 	nulls  int
 	mem    memory.Allocator
 	values *memory.Buffer
 	valid  *memory.Buffer // nil while no row is null
-	floats []float32
-	whole  []float32 // a vector that is to be cut; nil: none is
-}
-
-func (c *vectorValues) of(row int32) []float32 {
-	return c.floats[int(row)*c.column.dim : (int(row)+1)*c.column.dim]
-}
-
-func (c *vectorValues) at(i int32) []float32 {
-	if c.whole != nil {
-		return c.whole
-	}
-	return c.of(i)
-}
-
-func (c *vectorValues) done(i int32) {
-	v := c.of(i)
-	if c.whole != nil {
-		copy(v, c.whole)
-	}
-	if c.column.normalize {
-		normalize(v)
-	}
 }
 
 func (c *vectorValues) null(i int32) {

@@ -3,9 +3,11 @@ package infer_test
 import (
 	"context"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/apache/arrow/go/v17/arrow"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/penstock-data/penstock/infer"
@@ -79,6 +81,39 @@ func TestSeveralOutputsEqualSingleOnes(t *testing.T) {
 			}
 		})
 	}
+}
+
+// EmbedTexts gives what Embed gives, whichever of the vectors are asked for, in turns and at once.
+func TestTextsAreEmbeddedAsRows(t *testing.T) {
+	texts, _ := expected(t)
+	m, b := tinyModel(t, "several"), newBooks(t)
+	var wg sync.WaitGroup
+	for _, o := range everyOutput {
+		for _, c := range []infer.EmbedConfig{{}, {Dimensions: 3}, {Normalize: infer.Never, Prompt: "b "}} {
+			c.ModelOutput, c.Pooling = o.ModelOutput, o.Pooling
+			want := embedOutputs(t, m, b, c, pointers(texts))["embedding"]
+			for range 2 {
+				wg.Go(func() {
+					for range 5 {
+						got, err := m.EmbedTexts(t.Context(), texts, c)
+						if assert.NoError(t, err) {
+							assert.Equal(t, want, got)
+						}
+					}
+				})
+			}
+		}
+	}
+	wg.Wait()
+	require.Equal(t, 2, m.Sessions(), "one for each output of the model")
+	require.NoError(t, m.Close())
+	require.Zero(t, m.Sessions())
+
+	_, err := tinyModel(t, "several").EmbedTexts(t.Context(), texts, infer.EmbedConfig{Outputs: everyOutput})
+	require.ErrorContains(t, err, "leave Outputs and Chunk empty")
+	none, err := tinyModel(t, "several").EmbedTexts(t.Context(), nil, infer.EmbedConfig{Dimensions: 3})
+	require.NoError(t, err)
+	require.Empty(t, none)
 }
 
 // without leaves row i out.

@@ -81,7 +81,7 @@ func (m *Model) RunOutput(ctx context.Context, name string, p Pooling, logits in
 	for i, t := range texts {
 		rows[i] = row{ids: t.IDs, types: t.Types, at: int32(i)}
 	}
-	out := &everyVector{newVectorList(len(texts), spec.dim, false)}
+	out := &everyVector{newVectorList(len(texts), vectorColumn{dim: spec.dim, full: spec.dim})}
 	_, err = c.embed(ctx, rows, out)
 	return out.list, err
 }
@@ -118,7 +118,7 @@ func (c *Caller) Batch(lengths []int) (vectors [][]float32, run func(context.Con
 			rows[i].ids[k] = int32((i + k) % 3)
 		}
 	}
-	out := newVectorList(len(lengths), c.caller.spec.dim, c.caller.spec.normalize)
+	out := newVectorList(len(lengths), vectorColumn{dim: c.caller.spec.dim, full: c.caller.spec.dim, normalize: c.caller.spec.normalize})
 	return out.list, func(ctx context.Context) error {
 		_, err := c.caller.embed(ctx, rows, out)
 		return err

@@ -112,7 +112,7 @@ func TestLibraryRefused(t *testing.T) {
 	require.Equal(t, "1.17.3", fault.Version)
 	require.ErrorContains(t, err, "version 1.17.3 is too old, 1.24 or newer is needed")
 	m := open(t, infer.Config{Path: filepath.Join(tiny, "plain"), Library: old})
-	_, err = m.EmbedTexts(t.Context(), []string{"a"})
+	_, err = m.EmbedTexts(t.Context(), []string{"a"}, infer.EmbedConfig{})
 	require.ErrorAs(t, err, &fault)
 }
 
@@ -173,7 +173,7 @@ func TestSignalHandlersStay(t *testing.T) {
 	signal.Notify(got, syscall.SIGTERM, syscall.SIGUSR1)
 	defer signal.Stop(got)
 	m := tinyModel(t, "plain")
-	_, err := m.EmbedTexts(t.Context(), []string{"a"})
+	_, err := m.EmbedTexts(t.Context(), []string{"a"}, infer.EmbedConfig{})
 	require.NoError(t, err)
 	for _, s := range []syscall.Signal{syscall.SIGTERM, syscall.SIGUSR1} {
 		require.NoError(t, syscall.Kill(os.Getpid(), s))

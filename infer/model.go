@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 
@@ -94,9 +95,7 @@ type Model struct {
 	closed bool
 	loads  map[string]*load // by their ports
 
-	calls sync.WaitGroup // of EmbedTexts; added to under mu, before closed
-	idle  []*caller      // for EmbedTexts
-	own   *user          // EmbedTexts' hold on the session
+	calls textCalls
 }
 
 // load is a session for some of the model's outputs, or one on its way.
@@ -298,20 +297,20 @@ func (m *Model) Close() error {
 	m.mu.Lock()
 	m.closed = true
 	m.mu.Unlock()
-	m.calls.Wait()
+	m.calls.under.Wait()
 	m.mu.Lock()
-	idle, own := m.idle, m.own
-	m.idle, m.own = nil, nil
+	idle, own := m.calls.idle, m.calls.own
+	m.calls.idle, m.calls.own = nil, nil
 	m.mu.Unlock()
 	var errs []error
-	for _, c := range idle {
+	for _, c := range slices.Concat(slices.Collect(maps.Values(idle))...) {
 		errs = append(errs, c.close())
 	}
 	if store, err := m.cache(); store != nil { // workers that go on find nothing kept
 		errs = append(errs, store.Close(), err)
 	}
-	if own != nil {
-		errs = append(errs, m.release(own))
+	for _, u := range own {
+		errs = append(errs, m.release(u))
 	}
 	return errors.Join(errs...)
 }

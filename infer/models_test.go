@@ -36,7 +36,7 @@ func TestTinyModels(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				c.Path = filepath.Join(tiny, name)
 				m := open(t, c)
-				got, err := m.EmbedTexts(t.Context(), texts)
+				got, err := m.EmbedTexts(t.Context(), texts, infer.EmbedConfig{})
 				require.NoError(t, err)
 				tolerance := 1e-5
 				if name == "half" {
@@ -101,18 +101,18 @@ func TestInvalidUTF8(t *testing.T) {
 	cfg := infer.Config{Path: filepath.Join(tiny, "plain")}
 	t.Run("replaced", func(t *testing.T) {
 		m := open(t, cfg)
-		got, err := m.EmbedTexts(t.Context(), texts)
+		got, err := m.EmbedTexts(t.Context(), texts, infer.EmbedConfig{})
 		require.NoError(t, err)
-		want, err := m.EmbedTexts(t.Context(), []string{texts[0], tokenize.ToValidUTF8(texts[1])})
+		want, err := m.EmbedTexts(t.Context(), []string{texts[0], tokenize.ToValidUTF8(texts[1])}, infer.EmbedConfig{})
 		require.NoError(t, err)
 		require.Equal(t, want, got)
 	})
 	t.Run("refused", func(t *testing.T) {
 		cfg.InvalidUTF8 = tokenize.RefuseInvalid
 		m := open(t, cfg)
-		_, err := m.EmbedTexts(t.Context(), texts)
+		_, err := m.EmbedTexts(t.Context(), texts, infer.EmbedConfig{})
 		require.ErrorContains(t, err, "text 1: the text is not UTF-8 at byte 2 (0xFF)")
-		_, err = m.EmbedTexts(t.Context(), texts[:1])
+		_, err = m.EmbedTexts(t.Context(), texts[:1], infer.EmbedConfig{})
 		require.NoError(t, err)
 	})
 }
@@ -129,7 +129,7 @@ func TestMaxTokens(t *testing.T) {
 func TestOpenFile(t *testing.T) {
 	texts, want := expected(t)
 	m := open(t, infer.Config{Path: filepath.Join(tiny, "int32", "onnx", "model.onnx")})
-	got, err := m.EmbedTexts(t.Context(), texts)
+	got, err := m.EmbedTexts(t.Context(), texts, infer.EmbedConfig{})
 	require.NoError(t, err)
 	requireNear(t, want["int32"], got, 1e-5)
 }
@@ -211,7 +211,7 @@ func TestUnsupportedFolders(t *testing.T) {
 				require.ErrorContains(t, err, part)
 			}
 			require.Contains(t, m.Inspect().Cannot, c.want[0])
-			_, err = m.EmbedTexts(t.Context(), []string{"a"})
+			_, err = m.EmbedTexts(t.Context(), []string{"a"}, infer.EmbedConfig{})
 			require.Error(t, err)
 		})
 	}
@@ -226,7 +226,7 @@ func TestPoolingByName(t *testing.T) {
 	texts, want := expected(t)
 	dir := copyFolder(t, filepath.Join(tiny, "int32"))
 	write(t, dir, "1_Pooling/config.json", `{"embedding_dimension": 8, "pooling_mode": "cls"}`)
-	got, err := open(t, infer.Config{Path: dir}).EmbedTexts(t.Context(), texts)
+	got, err := open(t, infer.Config{Path: dir}).EmbedTexts(t.Context(), texts, infer.EmbedConfig{})
 	require.NoError(t, err)
 	requireNear(t, want["int32"], got, 1e-5)
 }
@@ -260,11 +260,11 @@ func TestModelDamagedInside(t *testing.T) {
 	require.NoError(t, os.WriteFile(path, damaged, 0o644))
 	m := open(t, infer.Config{Path: dir})
 	for range 2 {
-		_, err = m.EmbedTexts(t.Context(), []string{"a"})
+		_, err = m.EmbedTexts(t.Context(), []string{"a"}, infer.EmbedConfig{})
 		require.ErrorContains(t, err, path)
 	}
 	require.NoError(t, os.WriteFile(path, raw, 0o644))
-	_, err = m.EmbedTexts(t.Context(), []string{"a"})
+	_, err = m.EmbedTexts(t.Context(), []string{"a"}, infer.EmbedConfig{})
 	require.NoError(t, err)
 }
 

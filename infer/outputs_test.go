@@ -89,7 +89,7 @@ func TestOutputFaults(t *testing.T) {
 func TestOutputsInUseAtOnce(t *testing.T) {
 	want, texts := severalPairs(t)
 	m := tinyModel(t, "several")
-	_, err := m.EmbedTexts(t.Context(), []string{"a"})
+	_, err := m.EmbedTexts(t.Context(), []string{"a"}, infer.EmbedConfig{})
 	require.NoError(t, err)
 	require.Equal(t, 1, m.Sessions())
 	got, err := m.RunOutput(t.Context(), "", infer.NoPooling, 2, texts)

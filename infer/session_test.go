@@ -76,11 +76,11 @@ func TestCancelAnywhere(t *testing.T) {
 			}
 			cancel()
 		}()
-		if _, err := m.EmbedTexts(ctx, texts); err != nil {
+		if _, err := m.EmbedTexts(ctx, texts, infer.EmbedConfig{}); err != nil {
 			require.ErrorIs(t, err, context.Canceled)
 		}
 		cancel()
-		got, err := m.EmbedTexts(t.Context(), texts)
+		got, err := m.EmbedTexts(t.Context(), texts, infer.EmbedConfig{})
 		require.NoError(t, err)
 		requireNear(t, want["plain"], got, 1e-5)
 	}
@@ -101,7 +101,7 @@ func TestCancelWhileLoading(t *testing.T) {
 		require.ErrorIs(t, err, context.Canceled)
 	}
 	require.Zero(t, b.held(stage.Weights))
-	_, err = m.EmbedTexts(t.Context(), []string{"now"})
+	_, err = m.EmbedTexts(t.Context(), []string{"now"}, infer.EmbedConfig{})
 	require.NoError(t, err)
 }
 
@@ -113,7 +113,7 @@ func TestManyCallersAtOnce(t *testing.T) {
 	for range 8 {
 		wg.Go(func() {
 			for range 50 {
-				got, err := m.EmbedTexts(context.Background(), texts)
+				got, err := m.EmbedTexts(context.Background(), texts, infer.EmbedConfig{})
 				if err != nil {
 					t.Error(err)
 					return
@@ -150,7 +150,7 @@ func TestWeightsAreChargedOnce(t *testing.T) {
 	require.ErrorContains(t, err, "closed")
 	require.NoError(t, b.Close())
 	require.NoError(t, b.Close())
-	_, err = m.EmbedTexts(t.Context(), []string{"a"})
+	_, err = m.EmbedTexts(t.Context(), []string{"a"}, infer.EmbedConfig{})
 	require.ErrorContains(t, err, "closed")
 }
 

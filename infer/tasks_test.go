@@ -362,7 +362,7 @@ func TestEmbedOptions(t *testing.T) {
 		requireNear(t, want["plain"][4:5], embed(p, infer.EmbedConfig{Prompt: "passage"}, "z"), 1e-5)
 		requireNear(t, want["plain"][:1], embed(p, infer.EmbedConfig{Prompt: infer.NoPrompt}, "a b c"), 1e-5)
 		requireNear(t, want["plain"][:1], embed(p, infer.EmbedConfig{Prompt: "a "}, "b c"), 1e-5)
-		query, err := p.EmbedTexts(t.Context(), []string{"c"})
+		query, err := p.EmbedTexts(t.Context(), []string{"c"}, infer.EmbedConfig{})
 		require.NoError(t, err)
 		requireNear(t, want["plain"][:1], query, 1e-5)
 	})

@@ -4,20 +4,30 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/penstock-data/penstock/preprocess/tokenize"
 	"github.com/penstock-data/penstock/stage"
 )
 
-// EmbedTexts gives the embeddings of texts, in their order, each of [Info.Dim] numbers:
-// what [Model.Embed] gives for rows, for a query or a server's request. The model's
-// weights stay loaded until [Model.Close]. It may be called from many goroutines.
-func (m *Model) EmbedTexts(ctx context.Context, texts []string) ([][]float32, error) {
+// EmbedTexts gives the embeddings of texts, in their order, each of [Info.Dim] numbers or of
+// c.Dimensions: what [Model.Embed] gives for rows, for a query or a server's request. Of c
+// counts what says which vectors they are: Prompt, ModelOutput, Pooling, Normalize and
+// Dimensions. The model's weights stay loaded until [Model.Close]. It may be called from many
+// goroutines.
+func (m *Model) EmbedTexts(ctx context.Context, texts []string, c EmbedConfig) ([][]float32, error) {
+	if len(c.Outputs) > 0 || c.Chunk != (Chunk{}) {
+		return nil, errors.New("infer: texts have one embedding each here: leave Outputs and Chunk empty")
+	}
 	tok, err := m.embedder()
 	if err != nil {
 		return nil, err
 	}
-	prefix, err := m.prompt("")
+	prefix, err := m.prompt(c.Prompt)
+	if err != nil {
+		return nil, err
+	}
+	spec, head, err := m.embedOutputs(&c, []EmbedOutput{{ModelOutput: c.ModelOutput, Pooling: c.Pooling}})
 	if err != nil {
 		return nil, err
 	}
@@ -27,8 +37,8 @@ func (m *Model) EmbedTexts(ctx context.Context, texts []string) ([][]float32, er
 	if err := m.beginCall(); err != nil {
 		return nil, err
 	}
-	defer m.calls.Done()
-	c, err := m.borrow(ctx, m.padding(tok))
+	defer m.calls.under.Done()
+	lent, err := m.borrow(ctx, spec, m.padding(tok))
 	if err != nil {
 		return nil, err
 	}
@@ -36,9 +46,9 @@ func (m *Model) EmbedTexts(ctx context.Context, texts []string) ([][]float32, er
 	for i, text := range texts {
 		rows[i] = row{ids: tok.AppendIDs(nil, prefix+text), at: int32(i)}
 	}
-	out := newVectorList(len(texts), m.spec.dim, m.spec.normalize)
-	_, err = c.embed(ctx, rows, out)
-	m.giveBack(c)
+	out := newVectorList(len(texts), head[0])
+	_, err = lent.embed(ctx, rows, out)
+	m.giveBack(lent)
 	if err != nil {
 		return nil, err
 	}
@@ -64,47 +74,65 @@ func (m *Model) beginCall() error {
 	if m.closed {
 		return errClosed
 	}
-	m.calls.Add(1)
+	m.calls.under.Add(1)
 	return nil
 }
 
+// textCalls is what [Model.EmbedTexts] keeps from one call to the next. The model's mu guards it.
+type textCalls struct {
+	under sync.WaitGroup           // calls; added to before the model is closed
+	idle  map[textVector][]*caller // by the vectors that they give
+	own   map[string]*user         // that hold the sessions, by their ports
+}
+
 // borrow gives a caller that is idle, or a new one.
-func (m *Model) borrow(ctx context.Context, pad padding) (*caller, error) {
+func (m *Model) borrow(ctx context.Context, spec *textSpec, pad padding) (*caller, error) {
 	m.mu.Lock()
-	if n := len(m.idle); n > 0 {
-		c := m.idle[n-1]
-		m.idle = m.idle[:n-1]
+	if idle := m.calls.idle[spec.textVector]; len(idle) > 0 {
+		c := idle[len(idle)-1]
+		m.calls.idle[spec.textVector] = idle[:len(idle)-1]
 		m.mu.Unlock()
 		return c, nil
 	}
 	m.mu.Unlock()
 	u := &user{book: unbooked}
-	s, err := m.acquire(ctx, u, m.spec.ports())
+	s, err := m.acquire(ctx, u, spec.ports())
 	if err != nil {
 		return nil, errors.Join(err, m.release(u))
 	}
-	m.mu.Lock()
-	first := m.own == nil
-	if first {
-		m.own = u
-	}
-	m.mu.Unlock()
-	if !first {
-		if err := m.release(u); err != nil { // own holds the session
+	if !m.keep(u, spec.ports().key()) {
+		if err := m.release(u); err != nil {
 			return nil, err
 		}
 	}
-	r, err := newCPURunner(s, m.spec, m.activations(m.spec), unbooked)
+	r, err := newCPURunner(s, spec, m.activations(spec), unbooked)
 	if err != nil {
 		return nil, err
 	}
-	return newCaller(r, m.spec, m.cfg, pad), nil
+	return newCaller(r, spec, m.cfg, pad), nil
+}
+
+// keep says whether u is the one that holds the session from now on.
+func (m *Model) keep(u *user, ports string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.calls.own[ports] != nil {
+		return false
+	}
+	if m.calls.own == nil {
+		m.calls.own = map[string]*user{}
+	}
+	m.calls.own[ports] = u
+	return true
 }
 
 func (m *Model) giveBack(c *caller) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.idle = append(m.idle, c)
+	if m.calls.idle == nil {
+		m.calls.idle = map[textVector][]*caller{}
+	}
+	m.calls.idle[c.spec.textVector] = append(m.calls.idle[c.spec.textVector], c)
 }
 
 // unbooked is the booking of whoever works outside a pipeline.
@@ -112,23 +140,14 @@ func unbooked(stage.Purpose, int64) {}
 
 // vectorList is vectors in Go memory.
 type vectorList struct {
-	list      [][]float32
-	normalize bool
+	vectorRoom
+	list [][]float32
 }
 
-func newVectorList(n, dim int, normalized bool) *vectorList {
-	all := make([]float32, n*dim)
-	v := &vectorList{list: make([][]float32, n), normalize: normalized}
+func newVectorList(n int, c vectorColumn) *vectorList {
+	v := &vectorList{newVectorRoom(c, make([]float32, n*c.dim)), make([][]float32, n)}
 	for i := range v.list {
-		v.list[i] = all[i*dim : (i+1)*dim : (i+1)*dim]
+		v.list[i] = v.of(int32(i))
 	}
 	return v
-}
-
-func (v *vectorList) at(i int32) []float32 { return v.list[i] }
-
-func (v *vectorList) done(i int32) {
-	if v.normalize {
-		normalize(v.list[i])
-	}
 }

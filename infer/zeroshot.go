@@ -138,7 +138,7 @@ func (h *zeroShotHead) prepare(ctx context.Context, c *caller) error {
 	for i, ids := range h.sentences {
 		rows[i] = row{ids: ids, at: int32(i)}
 	}
-	out := newVectorList(len(rows), h.dim, true)
+	out := newVectorList(len(rows), vectorColumn{dim: h.dim, full: h.dim, normalize: true})
 	if _, err := c.embed(ctx, rows, out); err != nil {
 		return fmt.Errorf("infer: classify: labels: %w", err)
 	}

@@ -21,12 +21,14 @@ import (
 // Search finds the rows of an output of embed that are most like a query, by the cosine of
 // the embeddings, looking at every row. Query and In are needed.
 type Search struct {
-	Query  string
-	In     string // the folder that embed wrote, or a file of it
-	Top    int    // how many hits; 0: 10
-	Model  string // that made the embeddings; empty: the one that the column names, else DefaultModel
-	Column string // of the embeddings; empty: the first fixed_size_list<float32>
-	Text   string // a column of text to show; empty: "text", else the first one of strings
+	Query   string
+	In      string // the folder that embed wrote, or a file of it
+	Top     int    // how many hits; 0: 10
+	Model   string // that made the embeddings; empty: the one that the column names, else DefaultModel
+	Variant string // of that model; empty: where Model is empty, too, the one that the column names
+	Prompt  string // put before the query, as in [Embed]; empty: the model's prompt "query", else its default
+	Column  string // of the embeddings; empty: the first fixed_size_list<float32>
+	Text    string // a column of text to show; empty: "text", else the first one of strings
 
 	DefaultModel string
 	Library      string
@@ -48,11 +50,13 @@ type searchColumns struct {
 	vector, text, file, line int
 	row                      bool // line is a row, counted from 0
 	dim                      int
-	model                    string // that the column of embeddings names
+	made                     maker // of the column of embeddings
 	names                    []string
 }
 
-// Run searches. Hits come best first. Rows without an embedding are passed over.
+// Run searches. Hits come best first. Rows without an embedding are passed over. The query's
+// embedding is made as the column says that its were: by the same output of the model, pooling and
+// number of dimensions.
 func (s Search) Run(ctx context.Context) ([]Hit, error) {
 	if s.Top <= 0 {
 		s.Top = 10
@@ -70,10 +74,7 @@ func (s Search) Run(ctx context.Context) ([]Hit, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.Model == "" {
-		s.Model = orElse(cols.model, s.DefaultModel)
-	}
-	query, err := s.embed(ctx, cols.dim)
+	query, err := s.embed(ctx, s.maker(cols.made), cols.dim)
 	if err != nil {
 		return nil, err
 	}
@@ -87,22 +88,38 @@ func (s Search) Run(ctx context.Context) ([]Hit, error) {
 	return found.best(), nil
 }
 
-func (s Search) embed(ctx context.Context, dim int) (query []float32, err error) {
-	m, err := infer.Open(ctx, infer.Config{Path: s.Model, Library: s.Library})
+// maker is what makes the query's embedding.
+func (s Search) maker(of maker) maker {
+	if s.Model != "" || s.Variant != "" {
+		of.variant = s.Variant
+	}
+	of.model = orElse(s.Model, orElse(of.model, s.DefaultModel))
+	return of
+}
+
+func (s Search) embed(ctx context.Context, by maker, dim int) (query []float32, err error) {
+	m, err := infer.Open(ctx, infer.Config{Path: by.model, Variant: by.variant, Library: s.Library})
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, m.Close()) }()
-	vectors, err := m.EmbedTexts(ctx, []string{s.Query})
+	cfg := infer.EmbedConfig{Prompt: s.Prompt, ModelOutput: by.modelOutput, Pooling: by.pooling, Dimensions: by.dimensions}
+	if _, ok := m.Inspect().Prompts[queryPrompt]; ok && cfg.Prompt == "" {
+		cfg.Prompt = queryPrompt
+	}
+	vectors, err := m.EmbedTexts(ctx, []string{s.Query}, cfg)
 	if err != nil {
 		return nil, err
 	}
 	if len(vectors[0]) != dim {
 		return nil, fmt.Errorf("job: search: the embeddings of %s have %d numbers and those of %s have %d: give the model that made them (--model)",
-			s.In, dim, s.Model, len(vectors[0]))
+			s.In, dim, by.model, len(vectors[0]))
 	}
 	return vectors[0], nil
 }
+
+// queryPrompt is how the folders of sentence-transformers name the prompt of queries.
+const queryPrompt = "query"
 
 // columns finds what is to be read, and where it will stand in a record of just that.
 func (s Search) columns(schema *arrow.Schema) (searchColumns, error) {
@@ -116,7 +133,9 @@ func (s Search) columns(schema *arrow.Schema) (searchColumns, error) {
 		return c, err
 	}
 	c.vector, c.dim = take(at), int(schema.Field(at).Type.(*arrow.FixedSizeListType).Len())
-	c.model, _ = schema.Field(at).Metadata.GetValue(modelKey)
+	if c.made, err = makerOf(schema.Field(at)); err != nil {
+		return c, err
+	}
 	if at, err = s.textColumn(schema); err != nil {
 		return c, err
 	} else if at >= 0 {
@@ -171,9 +190,6 @@ func (s Search) textColumn(schema *arrow.Schema) (int, error) {
 	}
 	return slices.IndexFunc(schema.Fields(), func(f arrow.Field) bool { return isText(f) && f.Name != "file" }), nil
 }
-
-// modelKey is where a column of embeddings says which model made it.
-const modelKey = "penstock.model"
 
 // hits is a heap of the best hits so far, the worst of them on top.
 type hits struct {

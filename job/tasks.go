@@ -112,8 +112,8 @@ func (s Embed) Add(ctx context.Context, env *Env, d *pipeline.Dataset) (*pipelin
 	if err != nil {
 		return nil, err
 	}
-	columns := s.columns()
-	d = d.Run(marked{task, columns, s.Model}, batch.stageConfig(env.Name))
+	columns, makers := s.makers(cfg)
+	d = d.Run(marked{task, makers}, batch.stageConfig(env.Name))
 	if !s.Average {
 		return d, nil
 	}
@@ -121,7 +121,7 @@ func (s Embed) Add(ctx context.Context, env *Env, d *pipeline.Dataset) (*pipelin
 	if err != nil {
 		return nil, err
 	}
-	return d.Collect(columns...).Run(marked{average, columns, s.Model}, pipeline.StageConfig{Name: env.Name}), nil
+	return d.Collect(columns...).Run(marked{average, makers}, pipeline.StageConfig{Name: env.Name}), nil
 }
 
 func (s *Embed) config() (cfg infer.EmbedConfig, err error) {
@@ -146,15 +146,18 @@ func (s *Embed) config() (cfg infer.EmbedConfig, err error) {
 	return cfg, nil
 }
 
-// columns are those of the embeddings.
-func (s *Embed) columns() (out []string) {
-	for _, o := range s.Outputs {
-		out = append(out, o.Output)
+// makers are the columns of embeddings, and what makes each.
+func (s *Embed) makers(cfg infer.EmbedConfig) (columns []string, of map[string]maker) {
+	outputs := cfg.Outputs
+	if len(outputs) == 0 {
+		outputs = []infer.EmbedOutput{{Output: orElse(cfg.Output, "embedding"), ModelOutput: cfg.ModelOutput, Pooling: cfg.Pooling}}
 	}
-	if out == nil {
-		out = []string{orElse(s.Output, "embedding")}
+	of = map[string]maker{}
+	for _, o := range outputs {
+		columns = append(columns, o.Output)
+		of[o.Output] = maker{s.Model, s.Variant, o.ModelOutput, o.Pooling, cfg.Dimensions}
 	}
-	return out
+	return columns, of
 }
 
 // Infer takes columns of numbers through a model of any kind, and adds a column for each of

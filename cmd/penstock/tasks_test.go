@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/apache/arrow/go/v17/arrow"
@@ -148,6 +149,30 @@ func TestEmbedChunks(t *testing.T) {
 	assert.Contains(t, r.stderr, "need --chunk=TOKENS")
 }
 
+// TestSearchAsEmbedded: a query's embedding is made as those of the column were, with the prompt of
+// queries.
+func TestSearchAsEmbedded(t *testing.T) {
+	model := filepath.Join(t.TempDir(), "model")
+	require.NoError(t, os.CopyFS(model, os.DirFS(tiny(t, "models", "several"))))
+	require.NoError(t, os.WriteFile(filepath.Join(model, "config_sentence_transformers.json"), []byte(`{"prompts": {"query": "a b ", "other": "z z "}}`), 0o644))
+	onnx, err := os.ReadFile(filepath.Join(model, "onnx", "model.onnx"))
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(model, "onnx", "model_copy.onnx"), onnx, 0o644))
+	in := write(t, "in.jsonl", `{"text":"a b c"}`+"\n"+`{"text":"z z c"}`+"\n")
+	for _, how := range [][]string{nil, {"--dimensions", "3"}, {"--pooling", "cls", "--dimensions", "4"}, {"--model-output", "sentence_embedding"}, {"--pooling", "max", "--variant", "copy"}} {
+		out := filepath.Join(t.TempDir(), "out")
+		r := penstock(t, slices.Concat([]string{"embed", "--model", model, "--input", in, "--output", out}, how)...)
+		require.Equal(t, 0, r.code, r.stderr)
+		for prompt, want := range map[string]string{"": "a b c", "other": "z z c", "a b ": "a b c"} {
+			r = penstock(t, "search", "c", "--in", out, "--top", "1", "--prompt", prompt)
+			require.Equal(t, 0, r.code, r.stderr)
+			assert.Equal(t, "1.000    "+want+"\n", r.stdout, "%v with the prompt %q", how, prompt)
+		}
+		r = penstock(t, "search", "c", "--in", out, "--variant", "none")
+		assert.Equal(t, 1, r.code, "a variant that is asked for takes the place of the column's")
+	}
+}
+
 // TestEmbedOutputs: several columns of one run, by flags and by a job file; each says which
 // model made it.
 func TestEmbedOutputs(t *testing.T) {
@@ -181,6 +206,7 @@ sink: {path: %q, format: parquet}
 	for _, column := range []string{"whole", "first"} {
 		r = penstock(t, "search", "a b c", "--in", filepath.Join(dir, "job"), "--column", column)
 		require.Equal(t, 0, r.code, "the column says which model made it: %s", r.stderr)
+		require.Equal(t, "1.000    a b c\n", r.stdout, "and by which output and pooling")
 	}
 
 	for _, bad := range [][]string{{"--outputs", "a"}, {"--outputs", "a:cls="}, {"--outputs", "a=b", "--pooling", "cls"}, {"--outputs", "a=b", "--model-output", "c"}} {

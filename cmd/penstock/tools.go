@@ -94,6 +94,8 @@ type searchCmd struct {
 	In          string   `required:"" placeholder:"DIR" help:"Output of penstock embed."`
 	Top         int      `default:"10" help:"How many rows to print, the best first."`
 	Model       string   `placeholder:"DIR" help:"The model that made the embeddings. Default: the one that the output names, else ${model}."`
+	Variant     string   `placeholder:"NAME" help:"Which ONNX file of the folder: int8 takes model_int8.onnx. Default: without --model, the one that the output names."`
+	Prompt      string   `placeholder:"NAME|TEXT" help:"Put before the query: see penstock embed. Default: the model's prompt named query, else its default prompt, if it has one."`
 	Column      string   `placeholder:"NAME" help:"Column of embeddings. Default: the first one of fixed_size_list<float32>."`
 	Text        string   `placeholder:"NAME" help:"Column of text to print. Default: text, else the first one of strings."`
 	JSON        bool     `name:"json" help:"Print the hits as JSON, one a line."`
@@ -102,7 +104,7 @@ type searchCmd struct {
 }
 
 func (searchCmd) Help() string {
-	return `Compares the query's embedding with that of every row, by cosine. Prints the score, file and line where the output has such columns, and the first line of the text.
+	return `Compares the query's embedding with that of every row, by cosine. Prints the score, file and line where the output has such columns, and the first line of the text. The query's embedding is made as the output says that its were: by the same model, output of it, pooling and number of dimensions.
 
 Example:
 
@@ -117,8 +119,8 @@ func (c *searchCmd) Run(ctx context.Context, a *app) error {
 	if c.Top < 1 {
 		return misuse{fmt.Errorf("--top: %d is too small: at least 1", c.Top)}
 	}
-	s := job.Search{Query: c.Query, In: c.In, Top: c.Top, Model: c.Model, DefaultModel: defaultModel, Column: c.Column, Text: c.Text,
-		Library: c.ORTLib, MemoryLimit: c.MemoryLimit}
+	s := job.Search{Query: c.Query, In: c.In, Top: c.Top, Model: c.Model, Variant: c.Variant, Prompt: c.Prompt, DefaultModel: defaultModel,
+		Column: c.Column, Text: c.Text, Library: c.ORTLib, MemoryLimit: c.MemoryLimit}
 	bound(job.Settings{MemoryLimit: c.MemoryLimit})
 	hits, err := s.Run(ctx)
 	if err != nil {
