@@ -119,16 +119,11 @@ func TestTensorsOfShapes(t *testing.T) {
 	require.Equal(t, infer.MaxShapes, c.Shapes())
 }
 
-// openTensors opens a worker of a model between columns of numbers, which rec has.
-func openTensors(t *testing.T, model string, rec arrow.Record) (stage.Worker, stage.Need) {
+// openModel opens a worker of a model between columns of numbers, which rec has.
+func openModel(t *testing.T, model string, rec arrow.Record) (stage.Worker, stage.Need) {
 	task, err := tensorModel(t, model).Infer(infer.InferConfig{BatchSize: 1 << 20})
 	require.NoError(t, err)
-	stages, err := task.Expand(stage.Placement{})
-	require.NoError(t, err)
-	bound, err := stages[0].Bind([]*arrow.Schema{rec.Schema()})
-	require.NoError(t, err)
-	w, err := bound.Open(t.Context(), stage.Env{})
-	require.NoError(t, err)
+	w, bound := openTensors(t, task, rec, stage.Env{})
 	t.Cleanup(func() { require.NoError(t, w.Close()) })
 	return w, bound.Need
 }
@@ -142,7 +137,7 @@ func TestTensorRunsAllocateNothing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			rec := tensorRecord(t, c.In, leafOf(name, false), true)
 			defer rec.Release()
-			w, _ := openTensors(t, name, rec)
+			w, _ := openModel(t, name, rec)
 			run := infer.RunOf(w, 4)
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
@@ -168,7 +163,7 @@ func TestTensorsOfManySizes(t *testing.T) {
 			}
 			rec := tensorRecord(t, in, leafOf(name, false), true)
 			defer rec.Release()
-			w, need := openTensors(t, name, rec)
+			w, need := openModel(t, name, rec)
 			sizes := []int{3, 1, 2000, 3, 1, 2000}
 			for n := range infer.MaxShapes + 10 {
 				sizes = append(sizes, n+1)

@@ -110,12 +110,7 @@ func TestImagesArePartOfTheIdentity(t *testing.T) {
 	for _, scale := range []float32{1, 2} {
 		task, err := m.Infer(infer.InferConfig{Images: &infer.Images{Scale: scale}})
 		require.NoError(t, err)
-		stages, err := task.Expand(stage.Placement{})
-		require.NoError(t, err)
-		bound, err := stages[0].Bind([]*arrow.Schema{rec.Schema()})
-		require.NoError(t, err)
-		w, err := bound.Open(t.Context(), stage.Env{})
-		require.NoError(t, err)
+		w, _ := openTensors(t, task, rec, stage.Env{})
 		workers = append(workers, w)
 	}
 	require.Equal(t, 2, m.Sessions())

@@ -165,8 +165,8 @@ func leafOf(model string, wide bool) func(string) arrow.DataType {
 	}
 }
 
-// runTensors binds a task of one stage to rec's schema and gives what a worker makes of it.
-func runTensors(t testing.TB, task stage.Task, rec arrow.Record, env stage.Env) (stage.Output, *stage.Bound) {
+// openTensors binds a task of one stage to rec's schema and opens a worker, which the caller closes.
+func openTensors(t testing.TB, task stage.Task, rec arrow.Record, env stage.Env) (stage.Worker, *stage.Bound) {
 	t.Helper()
 	stages, err := task.Expand(stage.Placement{})
 	require.NoError(t, err)
@@ -175,16 +175,17 @@ func runTensors(t testing.TB, task stage.Task, rec arrow.Record, env stage.Env) 
 	require.NoError(t, err)
 	w, err := bound.Open(t.Context(), env)
 	require.NoError(t, err)
+	return w, bound
+}
+
+// runTensors gives what a worker makes of rec.
+func runTensors(t testing.TB, task stage.Task, rec arrow.Record, env stage.Env) (stage.Output, *stage.Bound) {
+	t.Helper()
+	w, bound := openTensors(t, task, rec, env)
 	defer func() { require.NoError(t, w.Close()) }()
-	var cols []arrow.Array
-	var fields []arrow.Field
-	for _, name := range bound.Need.Reads {
-		at := rec.Schema().FieldIndices(name)[0]
-		cols, fields = append(cols, rec.Column(at)), append(fields, rec.Schema().Field(at))
-	}
-	reads := array.NewRecord(arrow.NewSchema(fields, nil), cols, rec.NumRows())
+	reads := selected(rec, bound.Need.Reads)
 	var got stage.Output
-	err = w.Process(t.Context(), stage.NewBatch(reads, stage.Origin{}), func(o stage.Output) error {
+	err := w.Process(t.Context(), stage.NewBatch(reads, stage.Origin{}), func(o stage.Output) error {
 		got = o
 		return nil
 	})
@@ -418,12 +419,7 @@ func TestTensorFaults(t *testing.T) {
 	// What only the run shows is an error, too: this output has one row, whatever goes in.
 	task, err = m.Infer(infer.InferConfig{Outputs: map[string]string{"first": ""}})
 	require.NoError(t, err)
-	stages, err := task.Expand(stage.Placement{})
-	require.NoError(t, err)
-	bound, err = stages[0].Bind([]*arrow.Schema{rec.Schema()})
-	require.NoError(t, err)
-	w, err := bound.Open(t.Context(), stage.Env{})
-	require.NoError(t, err)
+	w, _ := openTensors(t, task, rec, stage.Env{})
 	defer w.Close()
 	rec.Retain()
 	_, err = process(t.Context(), w, stage.NewBatch(rec, stage.Origin{}))
