@@ -27,7 +27,11 @@ func (m *Model) EmbedTexts(ctx context.Context, texts []string, c EmbedConfig) (
 	if err != nil {
 		return nil, err
 	}
-	spec, head, err := m.embedOutputs(&c, []EmbedOutput{{ModelOutput: c.ModelOutput, Pooling: c.Pooling}})
+	outputs, err := c.outputs()
+	if err != nil {
+		return nil, err
+	}
+	spec, head, err := m.embedOutputs(&c, outputs)
 	if err != nil {
 		return nil, err
 	}
